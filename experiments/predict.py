@@ -17,7 +17,7 @@ import tyro
 from experiments.learning import data, model
 from experiments.learning.data import METRIC
 from experiments.learning.words import quoted, short
-from experiments.runs import files, runtime, store
+from experiments.runs import files, runtime
 from jaxnn.cli import platforms
 from jaxnn.texts import counted
 
@@ -57,44 +57,18 @@ def prepare(settings: Settings) -> Request:
         raise ValueError("predict: expected two files, MODEL and FILE; see predict --help")
     if out.suffix.lower() not in ENDINGS:
         raise ValueError(f"out: expected a file that ends in .csv or .parquet, got {out}")
-    exists = _exists(out)
-    if exists and file.exists() and out.samefile(file):
+    if not out.parent.is_dir() or out.is_dir():
+        raise ValueError(f"out: expected a file in a folder that is there, got {short(str(out))}")
+    if out.exists() and file.exists() and out.samefile(file):
         raise ValueError(f"out: {out} is the file of the rows; choose another one with --out")
-    if exists and not settings.overwrite:
+    if out.exists() and not settings.overwrite:
         raise FileExistsError(
             f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
     platforms.devices()
-    check_unchanged(settings.model)
     known = model.read(settings.model)
     rows = data.read(file, settings.separator, "file")
     return Request(known, rows, known.frame(rows), settings)
-
-
-def check_unchanged(path: Path) -> None:
-    """Check that a model in the folder of a run is as the run wrote it."""
-    path = path / model.SKOPS if path.is_dir() else path
-    try:
-        run = store.read_run(path.parent) or {}
-    except OSError:  # of something else than a run
-        return
-    if path.name in store.changed(path.parent, run):
-        raise ValueError(
-            f"model: {store.not_as_written(path)}; the command of the run again writes it anew, "
-            "and a model that you changed yourself is read from another folder"
-        )
-
-
-def _exists(out: Path) -> bool:
-    """Tell whether the file is there, in a folder that is there."""
-    try:
-        if not out.parent.is_dir():
-            raise ValueError(f"out: there is no folder {out.parent} to write {out.name} into")
-        if out.is_dir():
-            raise ValueError(f"out: expected a file, got the folder {out}")
-        return out.exists()
-    except OSError as error:
-        raise ValueError(f"out: cannot write {short(str(out))}: {error.strerror}") from None
 
 
 def run(request: Request) -> None:

@@ -24,9 +24,8 @@ from experiments.bench import pairs, report
 from experiments.bench.report import COLUMNS
 from experiments.bench.rows import ROWS, Case, Row
 from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
-from experiments.runs.work import Work
 from jaxnn.arrays.memory import cores
 from jaxnn.distribution import install_command
 from jaxnn.texts import counted

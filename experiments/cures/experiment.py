@@ -28,9 +28,8 @@ from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, RemedySweep
 from experiments.learning import data
 from experiments.learning.data import base_rate
 from experiments.runs import experiment, grid, own, progress, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
-from experiments.runs.work import Work
 from jaxnn.cli import contract, source
 from jaxnn.models import Program, is_of_torch
 from jaxnn.returned import arguments

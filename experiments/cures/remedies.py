@@ -36,7 +36,7 @@ from experiments.learning.networks import OF_EXAMPLES, Draws, Initialisation, Ne
 from experiments.learning.networks import field as field_of
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
-from experiments.runs.work import Work
+from experiments.runs.experiment import Work
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.blocks import rows_meet

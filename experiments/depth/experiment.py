@@ -26,9 +26,8 @@ from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
 from experiments.learning.networks import Initialisation, Networks, roomy, work
 from experiments.runs import ahead, experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
-from experiments.runs.work import Work
 from jaxnn.initializers import find_weights
 from jaxnn.texts import counted
 

@@ -19,10 +19,9 @@ from experiments.laws import report
 from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
 from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
-from experiments.runs.work import Work
 
 MODULES = (  # of a law each, by their numbers
     *("gradient_exponent", "layer_jacobian", "he_xavier", "orthogonal_learning"),

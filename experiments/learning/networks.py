@@ -22,7 +22,7 @@ from jaxtyping import Int, Int32, PyTree
 import jaxnn
 from experiments.learning.data import Dataset
 from experiments.runs.devices import Mapped, Rounds, SideBySide
-from experiments.runs.work import Work
+from experiments.runs.experiment import Work
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.blocks import DENSE
 from jaxnn.network.params import LazyRun, is_run

@@ -23,7 +23,7 @@ import polars as pl
 
 from experiments.menagerie import report
 from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry, versions
-from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
+from experiments.menagerie.report import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.schema import COUNT, REAL, TEXT

@@ -26,7 +26,6 @@ from experiments.runs import files, grid, progress, runtime
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, not_as_written
-from experiments.runs.work import Work
 from jaxnn.cli.source import UserCode
 
 if TYPE_CHECKING:
@@ -36,6 +35,19 @@ log = logging.getLogger("jaxnn.experiments")
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
+
+
+class Work(NamedTuple):
+    """The cost of a run."""
+
+    flops: float = 0.0  # floating-point operations; 0 if they are not counted
+    bytes: float = 0.0  # at most at a time; 0 if that is little
+    smaller: str = "the run"  # the settings that bytes grow with
+
+    def __str__(self) -> str:
+        operations = f"{self.flops:.2g} floating-point operations" if self.flops else ""
+        memory = f"{self.bytes / 1e6:.3g} MB at most at a time" if self.bytes else ""
+        return ", ".join(filter(None, (operations, memory)))
 
 
 @dataclass(frozen=True)

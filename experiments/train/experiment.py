@@ -20,13 +20,11 @@ import numpy as np
 import jaxnn
 from experiments.learning import data, model, optimizers
 from experiments.runs import experiment, files, progress, runtime, signals
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
-from experiments.runs.work import Work
 from experiments.train import loop, report, splits
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Recipe, TrainingCourse
-from experiments.train.rival import ACTIVATIONS, rival
 from jaxnn.initializers import find_weights
 
 log = logging.getLogger("jaxnn.experiments")
@@ -121,7 +119,7 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
     runtime.check_sizes(settings, ("rate",))
     if settings.rival:
-        runtime.check_known("activation", (settings.activation,), ACTIVATIONS)
+        runtime.check_known("activation", (settings.activation,), report.ACTIVATIONS)
     find_weights(settings.weights)
     optimizer = optimizers.make(settings.optimizer, settings.rate)
     widths = hidden(settings.hidden)
@@ -203,7 +201,7 @@ def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
     flow = report.flow(recipe.steps, course)
     verdicts = report.verdicts(table, split, rows, flow, course)
     if plan.settings.rival:
-        verdicts.insert(1, rival(recipe, plan.settings.rate, data.METRIC[table.task]))
+        verdicts.insert(1, report.rival(recipe, plan.settings.rate, data.METRIC[table.task]))
     best = course.best.epoch or 0
     lines = [*verdicts[:2], subtitle(plan)]
     return Conclusion(

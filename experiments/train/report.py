@@ -1,6 +1,7 @@
 """A training run in tables and words: rows, looks at the gradient, the test, verdicts."""
 
 import math
+import warnings
 
 import numpy as np
 import polars as pl
@@ -11,13 +12,15 @@ from experiments.learning.data import METRIC, DataTable
 from experiments.pages import tables
 from experiments.runs.missing import NOTHING, Missing
 from experiments.train.columns import QUANTITIES
-from experiments.train.loop import TrainingCourse
+from experiments.train.loop import Recipe, TrainingCourse
 from experiments.train.splits import Split
 from jaxnn.texts import counted
 from jaxnn.train import Scores
 
 MEASURES = ("loss", "value")
 TITLE = "loss and metric of the exported network"
+# scikit-learn's names by ours.
+ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
 
 
 def rows(task: str, steps: int, course: TrainingCourse, tested: dict[str, Scores]) -> pl.DataFrame:
@@ -150,3 +153,30 @@ def dead_layers(flow: pl.DataFrame) -> list[str]:
     when = f"from step {steps[steps.index(alive[-1]) + 1]} on" if alive else "from the start"
     more = f", and those of {counted(len(dead) - 1, 'more layer')}" if len(dead) > 1 else ""
     return [f"All units of layer {dead[0]} are dead {when}{more}: nothing passes there"]
+
+
+def rival(recipe: Recipe, rate: float, metric: str) -> str:
+    """Train `MLPClassifier` or `MLPRegressor` by adam; return its metric in a sentence."""
+    from sklearn import neural_network
+
+    net, (x, y) = recipe.net, recipe.sets["training"]
+    is_number = net.task.name == "regression"
+    name = "MLPRegressor" if is_number else "MLPClassifier"
+    theirs = getattr(neural_network, name)(
+        net.sizes[1:-1],
+        ACTIVATIONS[net.activation_name],
+        alpha=0,
+        batch_size=recipe.batch,
+        learning_rate_init=rate,
+        max_iter=recipe.epochs,
+        n_iter_no_change=recipe.epochs + 1,
+        random_state=0,
+    )
+    held_out, (xs, ys) = list(recipe.sets.items())[-1]
+    with warnings.catch_warnings():  # that all epochs were used is meant, and nan is told
+        warnings.simplefilter("ignore")
+        try:
+            value = theirs.fit(x, y).score(xs, ys)
+        except ValueError:  # its numbers have left their range
+            value = np.nan
+    return f"{held_out}: {metric} {value:.4g} of scikit-learn's {name}, with all epochs of adam"

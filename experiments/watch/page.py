@@ -299,13 +299,15 @@ def _alarms(seen: Sequence[Seen]) -> tuple[str, ...]:
 
 
 def _alarm_rows(seen: Sequence[Seen]) -> pl.DataFrame:
+    names = ("step", "rule", "text")
     rows = [
-        (each.name, alarm.step, alarm.rule, alarm.text)
+        {"run": each.name} | {name: getattr(alarm, name) for name in names}
         for each in seen
         for alarm in each.watched.alarms
     ]
-    schema = {"run": pl.String, "step": pl.Int64, "rule": pl.String, "text": pl.String}
-    return pl.DataFrame(rows, schema, orient="row")
+    return pl.DataFrame(
+        rows, {"run": pl.String, "step": pl.Int64, "rule": pl.String, "text": pl.String}
+    )
 
 
 def _steps(seen: Seen) -> pl.DataFrame:
