@@ -474,6 +474,66 @@ def test_a_loss_without_a_number_is_measured_at_its_step(torch):
     assert "nonfinite" in {found.rule for found in result.found}
 
 
+def trainers_of(torch, rate):
+    """What looks like a LightningModule, and like a Trainer of transformers, of one network."""
+    mse = torch.nn.functional.mse_loss
+
+    class Lightning(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = module_of(torch)[0]
+
+        def log(self, name, value):
+            raise RuntimeError("no trainer")
+
+        def training_step(self, batch, batch_idx):
+            value = mse(self.layers(batch[0]), batch[1])
+            self.log("loss", value)
+            return {"loss": value}
+
+        def configure_optimizers(self):
+            adam = torch.optim.Adam(self.parameters(), rate)
+            return [adam], [torch.optim.lr_scheduler.StepLR(adam, 10)]
+
+    class Trainer:
+        model, optimizer = Lightning().layers.eval(), None  # as transformers loads one
+
+        def compute_loss(self, model, inputs, return_outputs=False):
+            labels = inputs.pop("labels")
+            return mse(output := model(**inputs), labels), output
+
+        def create_optimizer(self):
+            self.optimizer = torch.optim.Adam(self.model.parameters(), rate)
+
+        def get_train_dataloader(self):
+            _, _, xs, ys = module_of(torch)
+            return [{"input": xs, "labels": ys}]
+
+    return Lightning(), Trainer()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "learns"), [(0.03, True), (1e-7, False)])
+def test_a_trainer_is_taken_as_it_is(torch, rate, learns):
+    lightning, trainer = trainers_of(torch, rate)
+    _, _, xs, ys = module_of(torch)
+    adam = torch.optim.Adam(lightning.parameters(), rate)
+    plain = jaxnn.checkup(lightning.layers, adam, xs, ys, loss=torch.nn.functional.mse_loss)
+    for result, prefix in (
+        (jaxnn.checkup(lightning, xs=xs, ys=ys), "layers."),
+        (jaxnn.checkup(lightning, xs=[[xs, ys]]), "layers."),
+        (jaxnn.checkup(trainer), ""),
+    ):
+        assert result.learns is learns
+        np.testing.assert_array_equal(result.losses, plain.losses)
+        assert result.diagnosis.flow.names[0] == f"{prefix}0"
+        assert "a step size of" in result.advice or learns
+    assert (trainer.optimizer, trainer.model.training) == (None, False)
+    lightning.automatic_optimization = False
+    with pytest.raises(ValueError, match="hand over step=f, which takes its step"):
+        jaxnn.checkup(lightning, xs=xs, ys=ys)
+
+
 @pytest.mark.slow
 def test_batches_of_a_loader(torch):
     model, optimizer, xs, ys = module_of(torch)

@@ -32,6 +32,7 @@ from ..train.alarms import ALARMS, Intended
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Learner
 from ..train.torch_learner import TorchLearner, original_kept
+from ..train.trainers import taken_from
 from ..train.watched import Watched
 from ..trials.race import Trials, raced
 from ..trials.setup import Setup
@@ -150,8 +151,8 @@ class Checkup:
 @measuring
 def checkup(
     model: Model,
-    optimizer: Any,
-    xs: PyTree,
+    optimizer: Any = None,
+    xs: PyTree = None,
     ys: PyTree = None,
     *,
     loss: Any = None,
@@ -169,7 +170,9 @@ def checkup(
     they hold, and the random states of Python, NumPy and torch are then as they were. Ctrl-C ends
     the rehearsal and the trials, and what was seen so far is told.
 
-    For model, each and cuts see `jaxnn.gradient_flow`.
+    For model, each and cuts see `jaxnn.gradient_flow`. A LightningModule takes its own step and
+    optimiser, unless loss or step are given, and its data by xs; a `Trainer` of transformers has a
+    loss, an optimiser and data of its own. Both are trained in training mode.
 
     Args:
         optimizer: of optax; of a module of PyTorch a `torch.optim.Optimizer` over its parameters,
@@ -206,8 +209,10 @@ def checkup(
         (True, 20)
     """
     check_outside_of_jit("checkup", model, xs, ys)
+    is_own = loss is not None or step is not None
     with same_random_states(generator=getattr(xs, "generator", None)):  # a loader draws
-        batches = batches_of(xs, ys)
+        taken = None if is_own else taken_from(model, optimizer, xs, ys, MOST_BATCHES)
+        model, optimizer, batches = taken or (model, optimizer, batches_of(xs, ys))
     xs, ys = batches[0]
     program = Program.of(**locals())
     kept = original_kept(program.but(xs=batches)) if program.of_torch else same_random_states()
