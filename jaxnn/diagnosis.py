@@ -198,9 +198,9 @@ def _of_torch(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis
 
 
 def _of_jax(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis:
-    net, params = program.network
+    net, _ = program.network
     words = _loss_in_words(program, seed, labels=isinstance(net, Network))
-    program = program.but(loss=known_loss(program.loss, net, params, program.xs, program.ys))
+    program = program.but(loss=known_loss(program))
     trial = JaxTrial(program)
     if program.loss is None and program.cotangent is None:
         if isinstance(net, Chain):

@@ -55,6 +55,7 @@ def check_call(model: Any, **arguments: Any) -> None:
     raise TypeError(f"model: expected a module, or a function with its parameters, got {got}")
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Program:
     """A model with its data, its loss and its optimiser, as a public function was given them."""
@@ -93,6 +94,11 @@ class Program:
     def call(self) -> Call:
         """The call of a module of PyTorch, and where its gradient starts."""
         return Call(self.model, self.xs, self.ys, self.loss, self.cotangent)
+
+    @property
+    def data(self) -> dict[str, PyTree]:
+        """All arrays but the model's, by the names of their arguments."""
+        return {"xs": self.xs, "ys": self.ys, "cotangent": self.cotangent}
 
     def but(self, **changes: Any) -> "Program":
         """Return this program with other data, another loss or network; it is not cut again."""

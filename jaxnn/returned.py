@@ -14,7 +14,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from .diagnosis import Diagnosis, diagnose
-from .passes.walk import Memory
 from .rehearsal.checkup import Checkup, checkup
 from .train.steps import Optimizer
 
@@ -26,18 +25,10 @@ EXPECTED = (
 )
 
 
-def diagnosis_of(
-    returned: Any,
-    target: str,
-    memory: Memory,
-    seed: int,
-    entries: bool = False,
-    theory: bool = False,
-) -> Diagnosis:
+def diagnosis_of(returned: Any, target: str, **options: Any) -> Diagnosis:
     """Diagnose a network, or return the diagnosis that the user's function has made."""
     if isinstance(returned, Diagnosis):
         return returned
-    options = {"memory": memory, "seed": seed, "entries": entries, "theory": theory}
     return diagnose(**options | arguments(returned, target))
 
 

@@ -167,7 +167,7 @@ def folder(tmp_path_factory):
 
 
 def diagnosed(folder, name, file="net.py", memory="all", seed=0):
-    return contract.diagnosed(source.read(f"{folder / file}:{name}"), memory, seed)
+    return contract.diagnosed(source.read(f"{folder / file}:{name}"), memory=memory, seed=seed)
 
 
 def same_rows(flow, expected):
@@ -269,7 +269,7 @@ def test_an_error_in_a_library_names_the_layer():
 def test_a_file_that_cannot_be_run_is_one_sentence(text, sentence, folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=r"^network: ") as caught:
-        contract.diagnosed(source.read(text), "all", 0)
+        contract.diagnosed(source.read(text))
     assert sentence in str(caught.value)
 
 

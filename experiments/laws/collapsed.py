@@ -56,6 +56,7 @@ from jaxnn.flow.formats.ranges import NOISE
 from jaxnn.flow.measure.chain_flow import chain_flow
 from jaxnn.flow.measure.theory_flow import replicas_of
 from jaxnn.flow.theory.correlation import OPTIONS, UNITS
+from jaxnn.models import Program
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.wide import twin_of
 
@@ -216,7 +217,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 @compiled
 def _paths(net: Chain, params: PyTree, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return ln of the spread of positions, and ln ‖Δ‖, by layer."""
-    flow = chain_flow(net, params, xs, jax.random.key(1), None, _pooled_loss, OPTIONS)
+    flow = chain_flow(Program((net, params), xs, jax.random.key(1), _pooled_loss), OPTIONS)
     assert flow.log_spread_within is not None
     return flow.log_spread_within, flow.log_delta
 

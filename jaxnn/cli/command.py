@@ -219,9 +219,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
     platforms.check_flags()
     try:
         with live(piped=True):
-            result = contract.diagnosed(
-                code, settings.memory, settings.seed, settings.entries, settings.theory
-            )
+            names = ("memory", "seed", "entries", "theory")
+            result = contract.diagnosed(code, **{name: getattr(settings, name) for name in names})
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise

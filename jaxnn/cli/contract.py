@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..diagnosis import Diagnosis
-from ..passes.walk import Memory
 from ..rehearsal.checkup import Checkup
 from ..returned import checkup_of, diagnosis_of
 from . import allocation, source
@@ -21,11 +20,9 @@ T = TypeVar("T")
 SMALLER = "the network or its batch"
 
 
-def diagnosed(
-    code: UserCode, memory: Memory, seed: int, entries: bool = False, theory: bool = False
-) -> Diagnosis:
+def diagnosed(code: UserCode, **options: Any) -> Diagnosis:
     """Run the user's code and diagnose the network that it returns; a mistake is one sentence."""
-    return _run(code, lambda made: diagnosis_of(made, f"{code}()", memory, seed, entries, theory))
+    return _run(code, lambda made: diagnosis_of(made, f"{code}()", **options))
 
 
 def checked_up(code: UserCode, steps: int | None) -> Checkup:

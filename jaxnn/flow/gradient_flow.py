@@ -9,11 +9,10 @@ from typing import Any
 from jaxtyping import PyTree
 
 from ..arrays.compiled import measuring
-from ..chain.chain import Chain
 from ..models import Cuts, Model, Program
 from ..network.checks import Depth
 from ..passes.walk import Memory
-from .measure.flow_of_net import flow_of_net
+from .measure.flow_of_net import flow_of_program
 from .measure.theory_flow import GOAL
 from .measure.torch_flow import torch_flow
 from .measure.torch_theory import theory_of_module
@@ -172,11 +171,7 @@ def gradient_flow(
 
 def flow_of(program: Program, **options: Any) -> Flow:
     """Return the flow of a program, given the other arguments of `gradient_flow`."""
-    if program.of_torch:
-        return _flow_of_module(program, **options)
-    start = {"loss": program.loss, "cotangent": program.cotangent}
-    net, params = program.network
-    return flow_of_net(net, params, program.xs, program.ys, **start, **options)
+    return (_flow_of_module if program.of_torch else flow_of_program)(program, **options)
 
 
 def _flow_of_module(
@@ -235,18 +230,5 @@ def at_depths(
         >>> flows.log_delta.shape, len(flows[0].names)
         ((3, 10), 10)
     """
-    net, params = Program.of(**locals()).network
-    if isinstance(net, Chain):
-        raise ValueError("depth: expected none for a chain, whose layers are all used")
-    return flow_of_net(
-        net,
-        params,
-        xs,
-        ys,
-        depth=depth,
-        loss=loss,
-        cotangent=cotangent,
-        memory=memory,
-        tangent=tangent,
-        entries=entries,
-    )
+    program = Program.of(**locals())
+    return flow_of_program(program, depth=depth, memory=memory, tangent=tangent, entries=entries)

@@ -100,8 +100,8 @@ def _each_measured(
 
 def _measured(build: Callable[..., Any], theory: bool, point: Point) -> SweptNetwork:
     """Measure one network."""
-    seed = int(point.get(SEED, 0))
-    diagnosis = diagnosis_of(build(**point), called(build, point), "all", seed, theory=theory)
+    options = {"seed": int(point.get(SEED, 0)), "theory": theory}
+    diagnosis = diagnosis_of(build(**point), called(build, point), **options)
     said = diagnosis.verdict
     numbers = said.word, said.decades, said.standard_error, said.total
     return SweptNetwork(point, diagnosis.flow, *numbers)

@@ -24,6 +24,7 @@ from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..jaxpr.numpy_programs import Parted, for_the_end, parted
+from ..models import Program
 from ..network.network import Network
 from .label_order import LabelOrder, label_order
 
@@ -54,7 +55,7 @@ class StepProgram(NamedTuple):
         if isinstance(net, Chain) and isinstance(net.made_of, Function):
             net = _first_like(_Cut.of(net, net.made_of, xs))
         before = net.params(params) if isinstance(net, Chain) else params
-        loss = known_loss(loss, net, before, xs, ys)
+        loss = known_loss(Program((net, before), xs, ys, loss))
         static, arrays = split_static((net, loss, params, xs, ys, after), {"entries": entries})
         is_wide: bool = jax.config.jax_enable_x64
         settings = is_wide, jax.config.jax_default_matmul_precision

@@ -24,7 +24,7 @@ from ...arrays.spread import vary_over, varying
 from ...chain.chain import Chain, Lowered, check_examples, encoded
 from ...chain.from_network import as_chain
 from ...jaxpr.example_independence import keeps_apart
-from ...models import Cuts, Model, as_network
+from ...models import Cuts, Model, Program
 from ...network.checks import check_key, check_stored, check_x
 from ...network.network import Network
 from ...network.params import Stacked
@@ -152,7 +152,7 @@ mean square -100, smallest -100.
         check_integer("steps", steps, 1)
     if key is not None:
         check_key(key)
-    net, params = as_network(model, xs, each=each, cuts=cuts)
+    net, params = Program.of(model=model, xs=xs, each=each, cuts=cuts).network
     if isinstance(net, Network):
         layers = jax.tree.map(at_least_float32, check_stored(net, params))
         xs = at_least_float32(jnp.asarray(check_x(net, xs)))

@@ -17,38 +17,32 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import is_light
 from ...arrays.rows import ScaledRows, floats, in_bfloat16, is_float, is_narrow, with_floats
-from ...chain.chain import Chain, Lowered, check_examples, decoded, encoded
+from ...chain.chain import Chain, check_examples, decoded, encoded
 from ...chain.parameter_handover import LayerWeights
 from ...errors import NoTangentError
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...jaxpr.program import typed
+from ...models import Program
 from ...network.params import Stacked
 from ...passes.walk import down, up
 from ...texts import label
 from ..record.flow import Flow, FlowOptions
 from ..record.given import Given
-from ..record.loss import Loss, OfLoss, delta_of_loss
+from ..record.loss import OfLoss, delta_of_loss
 from .chain_record import ChainRecorder
 from .unrolled import unrolled
 
 
-def chain_flow(
-    net: Chain,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    cotangent: PyTree | None,
-    loss: Loss | None,
-    options: FlowOptions,
-) -> Flow:
-    """Return the flow of a chain; see `jaxnn.gradient_flow`, which calls it."""
-    if (loss is None) == (cotangent is None):
+def chain_flow(program: Program, options: FlowOptions) -> Flow:
+    """Return the flow of a pair (chain, params); see `jaxnn.gradient_flow`, which calls it."""
+    (net, params), loss = program.model, program.loss
+    if (loss is None) == (program.cotangent is None):
         raise ValueError(
             "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
             "cotangent like the output, got both or none"
         )
     check_params(net, params)
-    xs, cotangent = map(net.state, (xs, cotangent))
+    xs, cotangent = map(net.state, (program.xs, program.cotangent))
     if net.whole:
         loss = None if loss is None else OfWhole(loss)
     check_examples(xs)
@@ -60,10 +54,10 @@ def chain_flow(
         params, xs, cotangent = map(_without_derivative, (params, xs, cotangent))
         xs, cotangent = (_replicated(tree, net.replicas) for tree in (xs, cotangent))
         loss = None if loss is None else _OfReplicas(loss)
-    given = params, xs, ys, cotangent
-    options = options._replace(at_end=options.at_end or is_light(jax.tree.leaves(given)))
+    given = Program((lowered, params), xs, program.ys, loss, cotangent)
+    arrays = jax.tree.leaves((params, xs, program.ys, cotangent))
     try:
-        flow = _flow(lowered, params, xs, ys, cotangent, loss, options)
+        flow = _flow(given, options._replace(at_end=options.at_end or is_light(arrays)))
     except TypeError as error:  # where the program is compiled, which knows no layers
         if not options.tangent or "custom_vjp" not in str(error):
             raise
@@ -151,37 +145,27 @@ def _check_values(flow: Flow) -> None:
 
 
 @with_rest_by_numpy
-def _flow(
-    net: Lowered,
-    params: tuple[LayerWeights | Stacked, ...],
-    xs: PyTree[Array],
-    ys: PyTree,
-    cotangent: PyTree[Array] | None,
-    loss: Loss | None,
-    options: FlowOptions,
-) -> Flow:
-    x = ScaledRows(encoded(jax.tree.map(jnp.asarray, xs)))
+def _flow(program: Program, options: FlowOptions) -> Flow:
+    net, params = program.model
+    x = ScaledRows(encoded(jax.tree.map(jnp.asarray, program.xs)))
     chain = unrolled(net, params, x.m, options.replicas or 1)
     top, saved = up(chain, chain.weights, x, None, options.memory)
     if not options.replicas:  # of a wide twin it is as in the real network, and not tried
         chain = chain.tried(saved)
-    of_loss, delta = _delta_of(top.m, ys, cotangent, loss)
+    of_loss, delta = _delta_of(top.m, program)
     recorder = ChainRecorder.of(chain, options)
     bottom, records = down(chain, chain.weights, saved, delta, recorder.keep)
-    handed = {"xs": xs, "ys": ys, "cotangent": cotangent}
     with for_the_end():
-        given = None if options.replicas else Given.of(handed, of_loss)
+        given = None if options.replicas else Given.of(program.data, of_loss)
         return recorder.flow(net, x, records, bottom, given)
 
 
-def _delta_of(
-    state: PyTree[Array], ys: PyTree, cotangent: PyTree[Array] | None, loss: Loss | None
-) -> tuple[OfLoss | None, ScaledRows]:
+def _delta_of(state: PyTree[Array], program: Program) -> tuple[OfLoss | None, ScaledRows]:
     """Return what is known of the loss and Δ of the output; None and a cotangent if it is given."""
     out = floats(state)
     count = len(out[0])
-    if loss is None:
-        given = floats(jax.tree.map(jnp.asarray, cotangent))
+    if program.loss is None:
+        given = floats(jax.tree.map(jnp.asarray, program.cotangent))
         if [v.shape for v in given] != [v.shape for v in out]:
             raise ValueError(
                 f"cotangent: expected the shapes of the output, {typed(out)}, got {typed(given)}"
@@ -189,5 +173,8 @@ def _delta_of(
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
         return None, ScaledRows(m, [jnp.zeros(count, jnp.int32)] * len(m))
 
-    found = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
+    def output_of(top: list[Array]) -> PyTree:
+        return decoded(with_floats(state, top))
+
+    found = delta_of_loss(program.loss, program.ys, output_of, out)
     return found, ScaledRows(found.delta, [jnp.zeros(count, jnp.int32)] * len(found.delta))

@@ -18,6 +18,7 @@ from ...arrays.spread import are_spread
 from ...chain.apply import through
 from ...chain.chain import Chain, Lowered
 from ...jaxpr.program import TracedFunction
+from ...models import Program
 from ...network.checks import (
     Depth,
     check_data,
@@ -46,6 +47,16 @@ def flow_of_net(
     *,
     loss: Loss | None = None,
     cotangent: Any = None,
+    **options: Any,
+) -> Flow:
+    """Return the flow of a network with its parameters; for options see `flow_of_program`."""
+    program = Program((net, params), xs, ys, check_loss(loss), cotangent)
+    return flow_of_program(program, **options)
+
+
+def flow_of_program(
+    program: Program,
+    *,
     depth: Depth = None,
     memory: Memory = "all",
     examples: bool = True,
@@ -55,16 +66,16 @@ def flow_of_net(
     theory_error: float = GOAL,
     at_end: bool = False,
 ) -> Flow:
-    """Return the flow of a network with its parameters; see `jaxnn.gradient_flow`."""
-    loss = check_loss(loss)
+    """Return the flow of a network of JAX; see `jaxnn.gradient_flow`."""
+    net, params = program.network
+    xs, ys, loss, cotangent = program.xs, program.ys, program.loss, program.cotangent
     options = FlowOptions(examples, tangent, check_memory(memory), entries, at_end=at_end)
     goal = _check_theory(theory, theory_error, net, depth)
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
-        loss = known_loss(loss, net, params, xs, ys)
-        flow = chain_flow(net, params, xs, ys, cotangent, loss, options)
-        return _with_theory(flow, goal, net, params, xs, ys, cotangent, loss, options)
+        program = Program((net, params), xs, ys, known_loss(program), cotangent)
+        return _with_theory(chain_flow(program, options), goal, program, options)
     layers = check_params(net, params)
     used = check_depth_as_data(layers, depth, several=True)
     if (ys is None and loss is None) == (cotangent is None):
@@ -73,16 +84,17 @@ def flow_of_net(
     dtype = dtype_of(layers)
     if cotangent is not None:
         cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
-    loss = known_loss(loss, net, layers, xs, ys)
-    flow = network_flow(net, layers, xs, ys, cotangent, loss, used, options)
+    program = Program((net, layers), xs, ys, loss, cotangent)
+    program = program.but(loss=known_loss(program))
+    flow = network_flow(program, used, options)
     _check_range(flow, dtype)
-    return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
+    return _with_theory(flow, goal, program, options)
 
 
-def known_loss(
-    loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: Any
-) -> Loss | None:
+def known_loss(program: Program) -> Loss | None:
     """Return a loss as its program, so that an equal one is not compiled again."""
+    (net, params), xs, ys = program.network, program.xs, program.ys
+    loss: Loss | None = program.loss
     arrays, whole = jax.tree.leaves((params, xs, ys)), isinstance(net, Chain) and net.whole
     if loss is None or any(isinstance(v, jax.core.Tracer) for v in arrays) or are_spread(arrays):
         return loss
@@ -118,12 +130,12 @@ def _check_theory(
     return goal
 
 
-def _with_theory(flow: Flow, goal: float | None, *given: Any) -> Flow:
+def _with_theory(flow: Flow, goal: float | None, program: Program, options: FlowOptions) -> Flow:
     """Return a flow with theory beside it, if that is asked for."""
     if goal is None:
         return flow
     with many_runs():
-        theory = theory_of(goal, *given)
+        theory = theory_of(goal, program, options)
     return replace(flow, theory=replace(theory, names=flow.names, mixes=flow.mixes))
 
 

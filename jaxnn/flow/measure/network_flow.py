@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
-from ...arrays.compiled import Numbers, computed
+from ...arrays.compiled import computed
 from ...arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -39,6 +39,7 @@ from ...arrays.rows import (
     with_exponents,
 )
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
+from ...models import Program
 from ...network.activations import Activation, apply_activation
 from ...network.blocks import Residual, rows_meet
 from ...network.checks import UsedDepth, as_rows, dtype_of
@@ -59,7 +60,7 @@ from ..record.layer_record import (
     masked,
     over_batch,
 )
-from ..record.loss import Loss, delta_of_loss
+from ..record.loss import delta_of_loss
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
 _BELOW, _ABOVE = slice(None, -1), slice(1, None)
@@ -68,27 +69,18 @@ Sizes = dict[str, Float[Array, "*k"]]
 
 
 @with_rest_by_numpy
-def network_flow(
-    net: Network,
-    layers: Params,
-    xs: Numbers,
-    ys: PyTree,
-    cotangent: Numbers | None,
-    loss: Loss | None,
-    depth: UsedDepth,
-    options: FlowOptions,
-) -> Flow:
-    """Return the flow of a Network, whose arguments are checked; see `jaxnn.gradient_flow`."""
-    dtype = dtype_of(layers)
-    rows = ScaledRows(jnp.asarray(xs, dtype))
+def network_flow(program: Program, depth: UsedDepth, options: FlowOptions) -> Flow:
+    """Return the flow of a pair (Network, layers), whose arguments are checked."""
+    net, layers = program.model
+    rows = ScaledRows(jnp.asarray(program.xs, dtype_of(layers)))
     x = renormalised(with_exponents(rows)) if net.homogeneous else rows
     with for_the_end():
-        given = Given.of({"xs": rows.m, "ys": ys, "cotangent": cotangent})
-    if loss is None and cotangent is None:
-        ys = as_rows(net, layers, xs, ys)[1]
+        given = Given.of(program.data | {"xs": rows.m})
+    if program.loss is None and program.cotangent is None:
+        program = program.but(ys=as_rows(net, layers, program.xs, program.ys)[1])
 
     def from_top(way_up: tuple[ScaledRows, list[Any]], used: UsedDepth) -> Flow:
-        delta, keep = _delta_of(net, way_up[0], ys, cotangent, loss), partial(_kept, options)
+        delta, keep = _delta_of(net, way_up[0], program), partial(_kept, options)
         way_down = down(net, layers, way_up[1], delta, keep, used, of_segment=_sizes)
         with for_the_end():
             return _flow_of(net, layers, x, way_up, way_down, used, options, given)
@@ -103,16 +95,15 @@ def network_flow(
     return flows
 
 
-def _delta_of(
-    net: Network, z: ScaledRows, ys: PyTree, cotangent: Numbers | None, loss: Loss | None
-) -> ScaledRows:
+def _delta_of(net: Network, z: ScaledRows, program: Program) -> ScaledRows:
     """Return Δz[L] with exponents: the cotangent, or that of the user's own loss or of the task."""
-    if cotangent is not None:
-        return with_exponents(ScaledRows(jnp.asarray(cotangent, z.m.dtype)))
-    if loss is None:
-        return _delta_of_task(net, z, ys)
+    if program.cotangent is not None:
+        return with_exponents(ScaledRows(jnp.asarray(program.cotangent, z.m.dtype)))
+    if program.loss is None:
+        return _delta_of_task(net, z, program.ys)
     # Beyond the range the output is inf, and so is what a loss makes of it.
     top = z.m if z.e is None else value_of(z.m, z.e[:, None])
+    loss, ys = program.loss, program.ys
     (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top]).delta
     return with_exponents(ScaledRows(delta))
 

@@ -18,13 +18,13 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
-from ...chain.chain import Chain
 from ...chain.from_network import as_chain
+from ...models import Program
 from ...network.checks import dtype_of
 from ...network.network import Network
-from ...theory.twin.wide import Wide, twin_of
+from ...theory.twin.wide import twin_of
 from ..record.flow import Flow, FlowOptions
-from ..record.loss import Loss, LossOfTop
+from ..record.loss import LossOfTop
 from .chain_flow import chain_flow
 
 LN10 = float(np.log(10))
@@ -37,24 +37,15 @@ MOST_DRAWS = 64
 AS_SQUARES = {"log_mean_square": 1, "log_gain": 0}  # the power that is averaged; 2 of others
 
 
-def theory_of(
-    goal: float,
-    net: Network | Chain,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    cotangent: PyTree | None,
-    loss: Loss | None,
-    options: FlowOptions,
-) -> Flow:
+def theory_of(goal: float, program: Program, options: FlowOptions) -> Flow:
     """Return the mean of flows of a network's wide twin, known to so many decades in all."""
+    net, params = program.model
     if isinstance(net, Network):
-        loss = None if cotangent is not None else LossOfTop(net, loss)
-        xs = jnp.asarray(xs, dtype_of(params))
+        loss = None if program.cotangent is not None else LossOfTop(net, program.loss)
+        program = program.but(xs=jnp.asarray(program.xs, dtype_of(params)), loss=loss)
         net, params = as_chain(net, params)
     twin = twin_of(net, params, replicas_of(params))
-    options = options._replace(tangent=False, entries=False)
-    given = twin, params, xs, ys, cotangent, loss, options
+    given = program.but(model=(twin, params)), options._replace(tangent=False, entries=False)
     key = jax.random.key(0)
 
     def draws(count: int) -> Flow:
@@ -91,19 +82,11 @@ def replicas_for(widths: Sequence[int], units: int = UNITS) -> int:
 
 
 @compiled
-def _draws(
-    twin: Wide,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    cotangent: PyTree | None,
-    loss: Loss | None,
-    options: FlowOptions,
-    keys: Array,
-) -> Flow:
+def _draws(program: Program, options: FlowOptions, keys: Array) -> Flow:
+    twin, params = program.model
+
     def of(key: Array) -> Flow:
-        drawn = twin.with_key(params, key)
-        return chain_flow(twin, drawn, xs, ys, cotangent, loss, options)
+        return chain_flow(program.but(model=(twin, twin.with_key(params, key))), options)
 
     flows: Flow = lax.map(of, keys)
     return flows

@@ -57,7 +57,7 @@ class TorchStateRecord(NamedTuple):
 def torch_flow(program: Program, entries: bool = False) -> Flow:
     """Return the flow of a module of PyTorch, at every cut between its blocks."""
     measured = measured_module(program.call, program.cuts, look_for(entries), heads_of)
-    handed = {name: floats_of(getattr(program, name)) for name in ("xs", "ys", "cotangent")}
+    handed = {name: floats_of(v) for name, v in program.data.items()}
     return _flow_of(measured, handed, entries)
 
 

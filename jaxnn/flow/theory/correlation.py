@@ -160,8 +160,8 @@ def _spreads(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple
     loss_key = jax.random.fold_in(keys[0], 1)
 
     def of(key: Array, apart: Array) -> tuple[Any, ...]:
-        drawn = twin.with_key(params, key, apart)
-        flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
+        drawn = twin, twin.with_key(params, key, apart)
+        flow = chain_flow(Program(drawn, xs, loss_key, random_loss), OPTIONS)
         return tuple(getattr(flow, name) for name in SPREADS)
 
     of_draws: tuple[Array, ...] = lax.map(

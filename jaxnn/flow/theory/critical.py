@@ -20,13 +20,12 @@ from jaxtyping import Array, Float, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
-from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
 from ...chain.parameter_places import ArrayPlace, changed
 from ...models import Cuts, Model, Program, own_pytree
-from ...network.checks import check_params, check_x, dtype_of
+from ...network.checks import check_params
 from ...network.network import Network
-from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
+from ...theory.twin.wide import Wide, chain_of, twin_of
 from ..measure.chain_flow import chain_flow
 from ..measure.theory_flow import DRAWS, LN10, UNITS, errors_of, replicas_of
 from ..record.flow import FlowOptions
@@ -104,16 +103,9 @@ def critical_scale(
     program = Program.of(**locals())
     if program.of_torch:
         return _searched(*_rates_of_module(TorchModel(program, key)))
-    net, params = program.network
-    check_net(net)
-    check_untraced("a critical factor", params, xs)
-    if isinstance(net, Network):
-        layers = check_params(net, params)
-        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
-        net, params = as_chain(net, layers)
-        paths: tuple[str, ...] = ()
-    else:
-        paths = _matched(net, params, None)
+    net, params, xs = chain_of(program, "a critical factor")
+    is_network = isinstance(program.network[0], Network)
+    paths = () if is_network else _matched(net, params, None)
     _check_count(net.names)
     key = jax.random.key(0) if key is None else key
     twin = twin_of(net, params, replicas_of(params))
@@ -218,8 +210,8 @@ def _rates(
     scaled = _scaled(twin.real, params, factor, None)
 
     def of(key: Array) -> Array:
-        drawn = twin.with_key(scaled, key)
-        flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
+        drawn = twin, twin.with_key(scaled, key)
+        flow = chain_flow(Program(drawn, xs, loss_key, random_loss), OPTIONS)
         return jnp.asarray(_rate(flow.log_delta))
 
     of_draws: Array = lax.map(of, keys)
