@@ -120,12 +120,6 @@ def callback_of(trainer, package, **options):
         return getattr(jaxnn.train, f"{trainer}_callback")(**options)
 
 
-def to_mlflow():
-    run = SimpleNamespace(info=SimpleNamespace(run_id="1"))
-    with mock.patch.dict(sys.modules, {"mlflow": SimpleNamespace()}):
-        return jaxnn.train.to_mlflow(run)
-
-
 def torch_cures():
     need("torch")
     import torch
@@ -189,9 +183,6 @@ CASES = {
     "scaling_check": lambda made: jaxnn.scaling_check(
         of_width, XS, YS, widths=(2, 3, 4), loss=of_output, steps=1, seeds=1
     ),
-    "to_mlflow": lambda made: to_mlflow(),
-    "to_tensorboard": lambda made: jaxnn.train.to_tensorboard(SimpleNamespace(scalar=print)),
-    "to_wandb": lambda made: jaxnn.train.to_wandb(mock.Mock()),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.network.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
@@ -227,10 +218,9 @@ OFTEN = (
     "trace",
     "meanfield.chi",
 )
-# A checkup is a diagnosis and a training, of several programs; a cost is what is compiled.
-# A watch hands its numbers to a place of its own at each call, a cost is what is compiled, a sweep
-# builds networks of other sizes, and layers whose band is known are what other functions ask for.
-ANEW = {"checkup", "cost_of", "sweep", "meanfield.banded_layers"}
+# A watch hands its numbers to a place of its own at each call, a checkup trains, a sweep builds
+# networks of other sizes, and layers whose band is known are what other functions ask for.
+ANEW = {"checkup", "sweep", "meanfield.banded_layers"}
 GUARDED = ("forward", "meanfield.chi")  # of each way in which numbers reach a device
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .callbacks import hugging_face_callback as hugging_face_callback
     from .callbacks import lightning_callback as lightning_callback
-    from .cost import Cost as Cost
-    from .cost import cost_of as cost_of
     from .fitting import Fit as Fit
     from .fitting import History as History
     from .fitting import fit as fit
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from .steps import step as step
     from .torch_watch import TorchWatch as TorchWatch
     from .watched import Watched as Watched
-    from .writers import to_mlflow as to_mlflow
-    from .writers import to_tensorboard as to_tensorboard
-    from .writers import to_wandb as to_wandb
 else:
     from ..exports import on_demand
 

@@ -5,6 +5,7 @@
 The trainers' packages are imported where a callback is made.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Protocol
@@ -16,7 +17,6 @@ from ..pytorch.types import Module
 from .recorder import Number, WatchOptions
 from .torch_watch import Begun, Tensor, TorchLoss, TorchWatch
 from .watch import watch
-from .writers import imported
 
 Event = object  # whatever else a trainer hands over
 
@@ -215,3 +215,18 @@ def _check_options(function: str, options: Mapping[str, Any]) -> None:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
     WatchOptions(**{name: value for name, value in options.items() if name != "cuts"})
+
+
+def imported(function: str, *names: str) -> Any:
+    """Return the first package of these that is installed."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            if error.name is None or not name.startswith(error.name):  # broken, not missing
+                raise
+    package = names[0].partition(".")[0]
+    raise ImportError(
+        f"jaxnn.train.{function}: expected {package} to be installed; "
+        f"python -m pip install {package}"
+    )

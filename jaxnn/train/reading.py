@@ -20,7 +20,7 @@ from ..flow.formats.ranges import range_of
 from ..texts import clean, counted, told
 from .journal import FILE
 from .step_record import Step
-from .watched import PARTS, SCHEMA, Line, Watched, count_of, is_histogram
+from .watched import PARTS, SCHEMA, Line, Watched
 
 START = b'{"kind": "start"'
 MOST_STEP = 2**63 - 1  # of tables
@@ -179,8 +179,6 @@ def _start(line: Line, before: Watched) -> None:
                 _check(place if isinstance(place, dict) else {}, name, kind, f"{part}: ")
     if [place["layer"] for place in line["layers"]] != [*range(1, len(line["layers"]) + 1)]:
         raise _DamagedError("expected layers counted from 1, got others")
-    for count in _check({"positions": [], **line}, "positions", list):
-        _check({"count": count}, "count", int, "positions: ")
     theory = _check({"theory": {}, **line}, "theory", dict)
     line["theory"] = _columns(theory, "theory", len(line["layers"]))
 
@@ -195,8 +193,8 @@ def _measurement(line: Line, before: Watched) -> None:
     newer = ("rate", "log10_delta_input")  # which older files lack
     line |= {name: _number(line.get(name), name) for name in newer}
     for part in PARTS:
-        columns = _check({"positions": {}, **line}, part, dict)
-        line[part] = _columns(columns, part, count_of(before.start, part))
+        columns = _check(line, part, dict)
+        line[part] = _columns(columns, part, len(before.start[part]))
         for name in COLUMNS.get(part, ()):
             _check(columns, name, list, f"{part}: ")
 
@@ -241,22 +239,7 @@ def _columns(columns: dict[str, Any], part: str, count: int) -> dict[str, list[A
         if len(_check(columns, name, list, f"{part}: ")) != count:
             got = counted(len(columns[name]), "number")
             raise _DamagedError(f"{part}: expected {count} as {told(name)}, got {got}")
-    return {
-        name: [_histogram(v, name) if is_histogram(name) else _number(v, name) for v in values]
-        for name, values in columns.items()
-    }
-
-
-def _histogram(value: Any, name: str) -> Any:
-    """Return pairs (exponent, count); nan of an array without."""
-    if not isinstance(value, list):
-        return _number(value, name)
-    for pair in value:
-        if not (isinstance(pair, list) and [*map(type, pair)] == [int, int]):
-            raise _DamagedError(
-                f"expected pairs (exponent, count) as {clean(name)}, got {told(pair)}"
-            )
-    return value
+    return {name: [_number(v, name) for v in values] for name, values in columns.items()}
 
 
 def _number(value: Any, name: str) -> Any:

@@ -42,13 +42,14 @@ from .watched import (
     Line,
     Theory,
     Watched,
+    Writer,
     describes_same,
     is_within,
     measurement_of,
+    numbers_of,
     placed,
     start_of,
 )
-from .writers import Writer, numbers_of
 
 StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
@@ -69,7 +70,6 @@ class WatchOptions:
     callback: Callable[[Found], object] | None = None
     intended: Collection[str] = ()
     adversarial: bool = False
-    positions: bool = False
     entries: bool = False
     theory: Theory | None = None
     write: Writer | None = None
@@ -203,9 +203,7 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self.recording(step):
             self._flow = flow
-            line = measurement_of(
-                step, flow, update, np.nan, _now(), positions=self.options.positions
-            )
+            line = measurement_of(step, flow, update, np.nan, _now())
             if not self._is_described:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
@@ -311,8 +309,7 @@ class Recorder:
 
     def _describe(self, step: int, flow: Flow) -> None:
         """Record the start of this training, in the folder of no other network."""
-        positions = self.options.positions
-        start = start_of(flow, self.every, _now(), positions=positions, theory=self.theory)
+        start = start_of(flow, self.every, _now(), self.theory)
         is_other = not describes_same(self._watched.start, start)
         if is_other:
             start["theory"] = {}

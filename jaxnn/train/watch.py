@@ -69,9 +69,8 @@ from .recorder import (
 )
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
-from .watched import Line, theory_of_start
+from .watched import Line, Writer, theory_of_start
 from .worker import LITTLE, WORKER
-from .writers import Writer
 
 StepNumber = int | Numbers
 MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
@@ -353,7 +352,6 @@ def watch(
     callback: Callable[[Found], Any] | None = None,
     intended: Collection[str] = (),
     adversarial: bool = False,
-    positions: bool = False,
     entries: bool = False,
     theory: Flow | None = None,
     write: Writer | None = None,
@@ -395,13 +393,11 @@ def watch(
             `jaxnn.train.alarms`, and paths of arrays, or what these begin with, such as a frozen
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
-        positions: whether Δ and what differs between examples are recorded at each position too.
         entries: whether exponents of entries are recorded too, see `jaxnn.gradient_flow`.
         theory: the flow of the start, measured with theory=True: what training moves away from; of
             PyTorch there is none.
         write: takes the step and the numbers of each measurement by their names, for a tracker of
-            experiments: `jaxnn.train.to_tensorboard`, `to_wandb` and `to_mlflow` make
-            one, and any function of both is one. It is called as the callback is.
+            experiments. It is called as the callback is.
         rate: the learning rate for the record: a number, or a schedule of optax, which takes the
             step. Of PyTorch the optimiser has it.
 
@@ -433,12 +429,10 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    program = Program.of(
-        model=model, xs=xs, loss=loss, each=each, cuts=cuts, positions=positions, entries=entries
-    )
+    program = Program.of(model=model, xs=xs, loss=loss, each=each, cuts=cuts, entries=entries)
     of_start = theory_of_start(theory)
     options = WatchOptions(
-        every, folder, callback, intended, adversarial, positions, entries, of_start, write, rate
+        every, folder, callback, intended, adversarial, entries, of_start, write, rate
     )
     if program.of_torch:
         if theory is not None:

@@ -12,7 +12,6 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
      "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
-     "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true, "of_batch": …, "log10_delta_input": …, "rate": …,
@@ -22,8 +21,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
                     "undone": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
-     "experts":    {"load": […]},
-     "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
+     "experts":    {"load": […]}}
     {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
      "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
@@ -59,9 +57,6 @@ The lists of a measurement are in the order of those of the last start. What the
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
                           exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
-    …histogram            with entries=True likewise, delta_histogram and so on: of all entries but
-                          zeros the number at each k, [[k, count], …] with k upwards
-    positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
@@ -79,6 +74,7 @@ The folder also has `watch.lock` with the number of the process that writes: ano
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,18 +84,19 @@ from ..flow.formats.format_loss import Histogram, histograms
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import rate_of
-from ..flow.view.table import assert_one
+from ..flow.view.table import assert_one, plain
 from ..rules import Found
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
-PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
+PARTS = ("layers", "parameters", "heads", "experts")  # of a measurement
 LN10 = math.log(10)
 SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
 OF_ALARM = ("step", "rule", "layer", "path", "text", "advice")  # in the file
 THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
+Writer = Callable[[int, dict[str, float]], Any]  # takes a step, and its numbers by name
 Theory = dict[str, list[float]]  # columns, a number for each layer
 
 
@@ -173,29 +170,6 @@ class Watched:
         rows = self._rows("parameters", ("layer", "path"))
         return [row | ratios(row) for row in rows]
 
-    def position_table(self) -> list[dict[str, Any]]:
-        """Return a row for each step, layer and position (token, pixel), which count from 1."""
-        return self._rows("positions", ("layer", "position"))
-
-    def histogram_table(self) -> list[dict[str, Any]]:
-        """Return a row for each step, array and exponent that entries have, with entries=True.
-
-        Columns are step, layer, name (the path of a parameter array), quantity (delta and state of
-        a layer; delta, parameter and gradient of an array), exponent, and count, the number of
-        entries with 2^exponent <= |entry| < 2^(exponent+1).
-        """
-        return [
-            {"step": line["step"], "layer": place["layer"], "name": place[named]}
-            | {"quantity": name.rpartition("_")[0] or "parameter", "exponent": k, "count": count}
-            for line in self.measurements
-            for part, named in (("layers", "name"), ("parameters", "path"))
-            for name, histograms in line[part].items()
-            if is_histogram(name)
-            for place, histogram in zip(self.start[part], histograms, strict=True)
-            if isinstance(histogram, list)  # nan of an array that is frozen
-            for k, count in histogram
-        ]
-
     def attention_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and head of an attention."""
         return self._rows("heads", ("layer", "attention", "head"))
@@ -206,14 +180,7 @@ class Watched:
 
     def _rows(self, part: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         places = self.start.get(part, [])
-        if part == "positions":
-            places = [
-                {"layer": layer, "position": position}
-                for layer, count in enumerate(places, 1)
-                for position in range(1, count + 1)
-            ]
-        known = (name for line in self.measurements for name in line[part])
-        columns = dict.fromkeys(name for name in known if not is_histogram(name))
+        columns = dict.fromkeys(name for line in self.measurements for name in line[part])
         rows = []
         for line in self.measurements:
             numbers = {name: column_of(line, part, name, len(places)) for name in columns}
@@ -226,20 +193,9 @@ class Watched:
         return rows
 
 
-def is_histogram(name: str) -> bool:
-    """Tell a column whose numbers are pairs (exponent, count)."""
-    return name.endswith("histogram")
-
-
 def describes_same(start: Line, other: Line) -> bool:
     """Tell whether two starts are of the same layers and parameters; also if one is empty."""
     return not (start and other) or all(start[v] == other[v] for v in ("layers", "parameters"))
-
-
-def count_of(start: Line, part: str) -> int:
-    """Return how many numbers a column of a measurement has, after this start."""
-    places = start.get(part, [])
-    return sum(places) if part == "positions" else len(places)
 
 
 def is_within(path: str, whole: str) -> bool:
@@ -263,6 +219,16 @@ def ratios(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def numbers_of(line: Line, flow: Flow, start: Line) -> dict[str, float]:
+    """Return the numbers of a measurement by their names; what is no number is left out."""
+    numbers = {"watch/loss": line["loss"], "watch/total": line["total"]} | flow.scalars()
+    for i, array in enumerate(start["parameters"]):
+        row = {name: values[i] for name, values in line["parameters"].items()}
+        for name, value in ratios(row).items():
+            numbers[f"parameters/{plain(array['path'])}/{name}"] = value
+    return {name: float(v) for name, v in numbers.items() if np.isfinite(v)}
+
+
 def theory_of_start(flow: Flow | None) -> Theory | None:
     """Return what the wide twin of a flow has for each layer; None of None."""
     if flow is None:
@@ -277,9 +243,7 @@ def theory_of_start(flow: Flow | None) -> Theory | None:
     return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
 
 
-def start_of(
-    flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
-) -> Line:
+def start_of(flow: Flow, every: int, time: int, theory: Theory | None = None) -> Line:
     """Return the line that describes a network."""
     arrays = flow.parameters
     return {
@@ -300,7 +264,6 @@ def start_of(
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
-        "positions": [*flow.positions.counts] if positions and flow.positions else [],
         "theory": theory or {},
     }
 
@@ -322,9 +285,7 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
     return [{name: row[name] for name in names} for row in rows]
 
 
-def measurement_of(
-    step: int, flow: Flow, update: Update | None, loss: float, time: int, *, positions: bool = False
-) -> Line:
+def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, time: int) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
@@ -351,7 +312,6 @@ def measurement_of(
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
-        "positions": _positions(flow) if positions else {},
     }
 
 
@@ -405,31 +365,14 @@ def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[fl
 
 
 def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[str, list[Any]]:
-    """Return columns of the exponents of entries: those at 1 %, 50 % and 99 %, and all counts."""
+    """Return columns of the exponents of entries, those at 1 %, 50 % and 99 %."""
     columns: dict[str, list[Any]] = {}
     for quantity, prefix in prefixes.items():
         if quantity in counts:
             exponents = counts[quantity].exponents(SHARES).T.tolist()
             for share, values in zip(SHARES, exponents, strict=True):
                 columns[f"{prefix}exponent_{round(100 * share)}"] = values
-            columns[f"{prefix}histogram"] = [
-                [[k, int(count)] for k, count in sorted(by_exponent.items())]
-                for by_exponent in counts[quantity].by_exponent()
-            ]
     return columns
-
-
-def _positions(flow: Flow) -> dict[str, list[float]]:
-    """Return Δ and what differs between examples at each position of each layer."""
-    if flow.positions is None:
-        return {}
-    return {
-        name: (np.asarray(values, np.float64) / LN10).tolist()
-        for name, values in (
-            ("log10_delta", flow.positions.log_delta),
-            ("log10_spread", flow.positions.log_spread),
-        )
-    }
 
 
 _PLACES = ("layer", "name")
