@@ -15,7 +15,7 @@ from problems import mostly_slow, refusals
 from sklearn import metrics
 
 import jaxnn
-from jaxnn.train.steps import ROOM, _program, argsort, permutation_of_epoch
+from jaxnn.train.steps import ROOM, _program, permutation_of_epoch
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
 EPOCHS = 3
@@ -547,12 +547,3 @@ def test_fit_is_called_outside_of_jit_and_vmap(key, form):
     sentence = r"^fit: expected known values, got traced ones, .* jaxnn.train.epoch inside"
     with pytest.raises(TypeError, match=sentence):
         form(fit)(jax.random.split(key) if form is not jax.jit else key)
-
-
-@mostly_slow("count", [0, 1, 2, 1024, 1025, 70_000], 1, 1025)
-def test_argsort_is_that_of_numpy(count):
-    """All 32 bits, few that tie often, and the highest alone, which the last of the sorts sees."""
-    bits = np.random.default_rng(0).integers(0, 2**32, count, np.uint32)
-    for values in (bits, bits % 7, bits & np.uint32(7 << 29)):
-        found = jax.jit(argsort)(jnp.asarray(values))
-        np.testing.assert_array_equal(found, np.argsort(values, kind="stable"))
