@@ -2,8 +2,7 @@
 
 model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model may be
 model, xs, ys              for a jaxnn.Network, whose task has the loss
-{"model": model, …}        the arguments of jaxnn.diagnose by their names; "net" and "params",
-                           or "f" and "params", may stand for the model that is this pair
+{"model": model, …}        the arguments of jaxnn.diagnose by their names
 jaxnn.diagnose(…)          a Diagnosis that is already made
 model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
 """
@@ -60,25 +59,16 @@ def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dic
         got = type(returned).__name__
         got += f" of {len(returned)}" if isinstance(returned, tuple) else ""
         raise ValueError(f"{target}: expected it to return {EXPECTED}, got {got}")
-    given = dict(returned)
-    pair = [name for name in ("model", "net", "f", "params") if name in given]
-    if pair in (["net", "params"], ["f", "params"]):
-        given["model"] = tuple(given.pop(name) for name in pair)
-    elif pair not in ([], ["model"]):
-        raise ValueError(
-            f"{target}: expected a dict with model, or instead with net and params, or f and "
-            f"params, got {', '.join(pair)}"
-        )
-    for name in given:
+    for name in returned:
         if name not in (*NAMES, *OF_CHECKUP):
             close = get_close_matches(str(name), names, 1)
             hint = f"; {close[0]} is meant?" if close else ""
             raise ValueError(
                 f"{target}: expected a dict with {', '.join(names)} alone, got {name!r}{hint}"
             )
-    missing = [name for name in ("model", "xs") if name not in given]
+    missing = [name for name in ("model", "xs") if name not in returned]
     if missing:
         raise ValueError(
             f"{target}: expected a dict with model and xs, got no {', '.join(missing)}"
         )
-    return {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in returned.items() if name in names}

@@ -561,13 +561,12 @@ def test_batches_of_a_loader(torch):
         (("m", "xs", "ys"), {"optimizer": None, "ys": "ys"}),
         (("m", "xs"), {"optimizer": None}),
         ({"model": "m", "xs": "xs", "optimizer": 1, "memory": "all"}, {"optimizer": 1}),
-        ({"f": "m", "params": 1, "xs": "xs", "steps": 5}, {"optimizer": None, "steps": 5}),
+        ({"model": "m", "xs": "xs", "steps": 5}, {"optimizer": None, "steps": 5}),
     ],
 )
 def test_what_a_function_of_a_file_returns(monkeypatch, made, given):
     monkeypatch.setattr(returned, "checkup", lambda **arguments: arguments)
-    model = ("m", 1) if "f" in made else "m"
-    assert returned.checkup_of(made, "f()", None) == {"model": model, "xs": "xs", **given}
+    assert returned.checkup_of(made, "f()", None) == {"model": "m", "xs": "xs", **given}
     assert returned.checkup_of(made, "f()", 7)["steps"] == 7
 
 

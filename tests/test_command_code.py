@@ -63,15 +63,14 @@ def f(params, z):
     return z
 
 
-whole = {"f": f, "params": thetas, "xs": xs, "ys": ys, "loss": loss}
+whole = {"model": (f, thetas), "xs": xs, "ys": ys, "loss": loss}
 biases = np.zeros(helper.WIDTH, np.float32)
 params = [(thetas[0], biases), (thetas[1], biases), (thetas[2][:, :2], biases[:2])]
 own = (jaxnn.Network((helper.WIDTH, 4, 4, 2), "tanh", "regression"), params), xs, ys[:, :2]
 
 
 def chained():
-    net, params = jaxnn.as_network(made()["model"])
-    return {"net": net, "params": params, "xs": xs, "cotangent": ys}
+    return {"model": jaxnn.as_network(made()["model"]), "xs": xs, "cotangent": ys}
 """
 # What else a function returns, or does, and the rows of a direct call.
 FORMS = {
@@ -108,8 +107,6 @@ MISTAKES = {  # a function, and what it does
     "a_list": "return [1]",
     "of_four": "return (*own, loss)",
     "nothing": "return {}",
-    "two": 'return made() | {"f": f}',
-    "net_alone": 'return {"net": own[0][0], "xs": xs}',
     "misspelt": "return made(losss=loss)",
     "without_xs": 'return {"model": 1}',
     "no_model": "return 3, 1",
@@ -118,8 +115,7 @@ MISTAKES = {  # a function, and what it does
     "loss_of_columns": "return made(loss=lambda output, ys: ((output - ys) ** 2).sum(0))",
     "loss_that_raises": "return made(loss=lambda output, ys: output - ys[:, :2])",
     "layer_that_raises": "return made(lambda theta, z: z @ theta[:2])",
-    "no_f": 'return whole | {"f": 3}',
-    "no_net": 'return chained() | {"net": 3}',
+    "no_f": 'return whole | {"model": (3, thetas)}',
 }
 BODIES = FORMS | {name: body for name, (body, _) in PAGES.items()}
 BODIES |= MISTAKES
@@ -186,11 +182,10 @@ def direct(name, returned, names):
     if name == "already":
         return returned.flow
     if name == "of_whole":
-        net = jaxnn.as_network((returned["f"], returned["params"]), xs)
+        net = jaxnn.as_network(returned["model"], xs)
         return jaxnn.gradient_flow(net, xs, ys, loss=returned["loss"])
     if name == "chained":
-        net = returned["net"], returned["params"]
-        return jaxnn.gradient_flow(net, xs, cotangent=returned["cotangent"])
+        return jaxnn.gradient_flow(returned["model"], xs, cotangent=returned["cotangent"])
     if name == "of_own":
         return jaxnn.gradient_flow(returned[0], xs, ys[:, :2])
     key, ours = jax.random.key(7), name == "own_without_labels"

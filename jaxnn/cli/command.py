@@ -44,9 +44,8 @@ FILE.py:NAME is a function without arguments, which is run here, with all of its
 code that you trust. It returns what jaxnn.diagnose takes: (model, xs) or (model, xs, ys), or a dict
 with the arguments of jaxnn.diagnose by their names, such as loss, or a diagnosis that it has made.
 A model is a module of Equinox, Flax NNX or PyTorch, a pair (f, params) of f(params, xs), a list of
-layers, or a pair (net, params) of ours; in the dict net and params may stand for that pair, and so
-may f and params. loss(output, ys) is one number for each example, or one. Without a loss the
-gradient is that of a random linear one.
+layers, or a pair (net, params) of ours. loss(output, ys) is one number for each example, or one.
+Without a loss the gradient is that of a random linear one.
 """
 CHECKUP = """\
 Run a function of a file, diagnose the network that it returns, and rehearse its training: a copy
