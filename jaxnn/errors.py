@@ -36,7 +36,7 @@ class NonFiniteError(FloatingPointError):
         layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
         state: the last good State, with finite parameters and before a step whose loss was finite
             (if any): training may be continued from it, with a smaller step size.
-        losses: of the steps since the last State that was yielded, (epochs, S).
+        losses: of the steps of that epoch, (S,).
         history: of `jaxnn.fit`, up to that epoch.
     """
 

@@ -102,10 +102,10 @@ def diagnosis(
     losses: np.ndarray,
     depth: Depth,
 ) -> NonFiniteError:
-    """Return the error to raise for epochs whose losses or last parameters are not finite.
+    """Return the error to raise for an epoch whose losses or last parameters are not finite.
 
     `after(k)` repeats the first k steps; its first result is the State, its last one whether the
-    parameters are finite. k = -1 is one step before the epochs, if there is one. Step k uses
+    parameters are finite. k = -1 is one step before the epoch, if there is one. Step k uses
     batch_of(k). A parameter that is nan or inf stays so, so that bisection finds the first step
     after which one is.
     """
@@ -127,7 +127,7 @@ def diagnosis(
         first.where,
         first.layer,
         before if broken else after(failed - 1)[0],
-        losses[: reached // losses.shape[1] + 1],
+        losses,
     )
 
 

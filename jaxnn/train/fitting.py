@@ -24,7 +24,6 @@ from ..passes.backprop import Batch
 from ..texts import counted
 from .scores import Scores, scores_of
 from .steps import (
-    ROOM,
     Optimizer,
     State,
     check_optimizer,
@@ -159,8 +158,7 @@ def fit(
         validation: examples and labels that are scored after each epoch and not trained on, or a
             fraction of xs and ys to hold out, by `jaxnn.train.split`.
         patience: the number of epochs in a row without a lower validation loss to stop after.
-        callback: called with the State after each epoch. Without it and without validation, several
-            epochs are run in one call of a program.
+        callback: called with the State after each epoch.
 
     Returns:
         Fit: parameters, history, the last State, the best epoch and the reason for stopping.
@@ -199,8 +197,7 @@ def fit(
         state, sets = params, _sets(net, layers, key, data, out)
     else:
         state, sets = _start_and_sets(net, layers, optimizer, key, data, out)
-    room = ROOM if len(sets) == 1 and callback is None else 1
-    calls = several_epochs(net, state, *sets[0], optimizer, epochs, batch, depth, room)
+    calls = several_epochs(net, state, *sets[0], optimizer, epochs, batch, depth)
     best, best_params, stopped = Best(), state.params, None
     all_losses: list[np.ndarray] = []
     scores: list[list[Scores]] = []
@@ -224,7 +221,7 @@ def fit(
 
 
 def _history(all_losses: list[np.ndarray], scores: list[list[Scores]]) -> History:
-    losses = np.concatenate(all_losses) if all_losses else np.empty((0, 0))
+    losses = np.stack(all_losses) if all_losses else np.empty((0, 0))
     sets = zip(*scores, strict=True)
     both = [Scores(*map(np.array, zip(*of_set, strict=True))) for of_set in sets]
     return History(losses, *(both or (None, None)))

@@ -15,7 +15,6 @@ Index legend: N examples, B of them in a batch, S steps in an epoch.
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -45,9 +44,6 @@ from ..network.network import Network
 from ..network.params import Layers, Pairs
 from ..passes.backprop import Batch, loss_and_gradient, loss_of_batch
 from .divergence import check_finite, diagnosis, finite_layers
-
-ROOM = 64  # the most epochs of one call
-QUICK = 0.1  # seconds; after a shorter call the next one has twice as many epochs
 
 
 @runtime_checkable
@@ -211,7 +207,7 @@ def steps_per_epoch(count: int, batch: int) -> int:
     return -(-count // batch)
 
 
-Result = tuple[State, Float[Array, "epochs S"], Bool[Array, ""]]
+Result = tuple[State, Float[Array, " S"], Bool[Array, ""]]
 
 
 @partial(jax.jit, static_argnames=("optimizer", "batch"))
@@ -226,35 +222,25 @@ def _program(
     *,
     batch: int,
 ) -> Result:
-    """Take `steps` steps; return State, losses, and whether all parameters are finite.
-
-    The losses are (epochs, S), nan for steps that are not taken.
-    """
+    """Take the first steps of an epoch; return State, losses, and whether all are finite."""
     xs, ys = check_batch(net, state.params, xs, ys)
     full, rest = divmod(len(xs), batch)
-    per_epoch = steps_per_epoch(len(xs), batch)
+    # nan of steps that are not taken
+    losses = jnp.full(steps_per_epoch(len(xs), batch), jnp.nan, state.params[0].b.dtype)
 
-    def one_epoch(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        rows = permutation_of_epoch(carry[0].key, carry[0].step, len(xs))
+    def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
+        state, losses = carry
+        chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
+        state, loss = _step(net, state, rows_at(xs, chosen), rows_at(ys, chosen), optimizer, used)
+        return state, losses.at[j].set(loss)
 
-        def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
-            state, losses = carry
-            chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
-            state, loss = _step(
-                net, state, rows_at(xs, chosen), rows_at(ys, chosen), optimizer, used
-            )
-            return state, losses.at[i, j].set(loss)
-
-        steps_left = steps - i * per_epoch
-        carry = loop(0, jnp.minimum(steps_left, full), one_step, carry)
+    with on_mesh_of((xs, ys, state)):
+        rows = permutation_of_epoch(state.key, state.step, len(xs))
+        carry = loop(0, jnp.minimum(steps, full), one_step, (state, losses))
         if rest:
             last = partial(one_step, full, size=rest)
-            carry = lax.cond(steps_left > full, last, lambda carry: carry, carry)
-        return carry
-
-    losses = jnp.full((ROOM, per_epoch), jnp.nan, state.params[0].b.dtype)
-    with on_mesh_of((xs, ys, state)):
-        state, losses = loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
+            carry = lax.cond(steps > full, last, lambda carry: carry, carry)
+    state, losses = carry
     return state, losses, jnp.all(finite_layers(state.params))
 
 
@@ -304,12 +290,7 @@ def epoch(
     steps, used = steps_per_epoch(count, size), check_depth(layers, depth)
     with transfers():
         state, losses, _ = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
-    return state, _first(losses)
-
-
-@compiled
-def _first(losses: Float[Array, "epochs S"]) -> Float[Array, " S"]:
-    return losses[0]
+    return state, losses
 
 
 def several_epochs(
@@ -321,9 +302,8 @@ def several_epochs(
     epochs: int,
     batch: int,
     depth: Depth,
-    room: int = ROOM,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """Yield the State and the losses, (epochs of it, S), after one epoch or several short ones."""
+    """Yield the State and the losses after each epoch."""
     epochs = check_integer("epochs", epochs, 0)
     layers = check_state(net, state, optimizer)
     size = min(check_integer("batch", batch, 1), len(xs))
@@ -336,7 +316,7 @@ def several_epochs(
         )
     if not result[-1]:
         check_finite(layers)
-    return _calls(passes, state, epochs, room)
+    return _calls(passes, state, epochs)
 
 
 class _Loop(NamedTuple):
@@ -371,26 +351,20 @@ class _Loop(NamedTuple):
             return rows_at(self.xs, rows), rows_at(self.ys, rows)
 
 
-def _calls(
-    passes: _Loop, state: State, epochs: int, room: int
-) -> Iterator[tuple[State, np.ndarray]]:
+def _calls(passes: _Loop, state: State, epochs: int) -> Iterator[tuple[State, np.ndarray]]:
     # `state` is that of `taken` steps after `before`, so that a diagnosis can go one step back.
-    before, taken, at_once = state, 0, 1
+    before, taken = state, 0
 
     def after(steps: int) -> Result:
         return passes.after(before, max(taken - 1, 0)) if steps < 0 else passes.after(state, steps)
 
-    while epochs > 0:
-        started = time.perf_counter()
-        count = min(at_once, epochs)
-        following, on_device, finite = after(count * passes.per_epoch)
-        losses = np.asarray(on_device)[:count]
+    for _ in range(epochs):
+        following, on_device, finite = after(passes.per_epoch)
+        losses = np.asarray(on_device)
         if not (finite and np.isfinite(losses).all()):
             batch_of = partial(passes.batch_of, state)
             raise diagnosis(passes.net, after, batch_of, losses, passes.depth)
-        before, state, taken, epochs = state, following, losses.size, epochs - count
-        if time.perf_counter() - started < QUICK:
-            at_once = min(2 * at_once, room)
+        before, state, taken = state, following, losses.size
         yield state, losses
 
 
