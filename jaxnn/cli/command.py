@@ -265,7 +265,7 @@ def _checkup(settings: argparse.Namespace) -> int:
 
 def _print(result: Diagnosis, target: str, to_try: str) -> None:
     print(printing.wrapped(diagnosis.subtitle(result, target)), end="\n\n")
-    table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
+    table = diagnosis.plain_table(result.flow.table(), printing.printable)
     print(*table, sep="\n", end="\n\n")
     with live(piped=True):
         sentences = [*diagnosis.with_faults(result, to_try)]

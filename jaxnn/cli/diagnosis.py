@@ -14,9 +14,8 @@ from ..flow.verdict.verdict import Verdict
 from ..texts import clean, cleaned, counted, labels
 
 Rows = Sequence[Mapping[str, Any]]
-Column = tuple[str, ...]
 
-WIDTH, SHORTEST = 34, 8  # characters of a layer's name in a terminal, at most, and in the narrowest
+WIDTH = 34  # characters of a layer's name in a terminal, at most
 GAP = "  "  # between columns
 MOST_ROWS = 12  # in a terminal; those in the middle are left out
 SHORT = ("log10_delta_rms", "log10_delta_theory", "log10_gain", "log10_theta", "log10_spread")
@@ -107,55 +106,18 @@ def _up(verdict: Verdict, layer: int | None) -> str:
     return "nowhere" if layer is None else f"from {verdict.label(layer)} up"
 
 
-def plain_table(
-    rows: Rows, printable: Callable[[str], str] = str, width: int | None = None
-) -> Iterator[str]:
-    """Yield the lines of a table of the layers, most often narrow enough for 80 characters.
-
-    Example:
-        >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
-        >>> print(*plain_table([row], width=20), sep=chr(10))
-        layer  log₁₀ ‖Δ‖
-        mine      -2.500
-        <BLANKLINE>
-        layer  factor
-        mine   -0.500
-    """
+def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
+    """Yield the lines of a table of the layers, most often narrow enough for 80 characters."""
     rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]
-    names, *columns_of_cells = zip(*table, strict=True)
-    numbers = [_aligned(map(printable, cells), str.rjust) for cells in columns_of_cells]
-    room = WIDTH
-    if width is not None:  # of two columns at least
-        widest = max(map(_width, numbers))
-        room = max(SHORTEST, min(WIDTH, width - 2 * (widest + len(GAP))))
-    names = _aligned((printable(_fitting(name, room)) for name in names), str.ljust)
-    for i, part in enumerate(_parts(numbers, names, width)):
-        yield from [""] * (i > 0)
-        yield from map(GAP.join, zip(names, *part, strict=True))
+    names, *numbers = zip(*table, strict=True)
+    fitting = (name if len(name) <= WIDTH else name[: WIDTH - 1] + "…" for name in names)
+    aligned = [_aligned(map(printable, cells), str.rjust) for cells in numbers]
+    aligned = [_aligned(map(printable, fitting), str.ljust), *aligned]
+    yield from map(GAP.join, zip(*aligned, strict=True))
 
 
-def _aligned(cells: Iterable[str], justify: Callable[[str, int], str]) -> tuple[str, ...]:
-    cells = tuple(cells)
+def _aligned(cells: Iterable[str], justify: Callable[[str, int], str]) -> list[str]:
+    cells = list(cells)
     widest = max(map(len, cells))
-    return tuple(justify(cell, widest) for cell in cells)
-
-
-def _parts(columns: Sequence[Column], names: Column, width: int | None) -> Iterator[list[Column]]:
-    """Yield columns in parts that fit next to the names."""
-    part: list[Column] = []
-    for column in columns:
-        if part and width is not None and _width(names, *part, column) > width:
-            yield part
-            part = []
-        part.append(column)
-    yield part
-
-
-def _width(*columns: Column) -> int:
-    return sum(len(column[0]) + len(GAP) for column in columns) - len(GAP)
-
-
-def _fitting(name: str, room: int) -> str:
-    """Return a layer's name, cut if it is too long."""
-    return name if len(name) <= room else name[: room - 1] + "…"
+    return [justify(cell, widest) for cell in cells]

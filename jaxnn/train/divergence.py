@@ -116,13 +116,13 @@ def diagnosis(
     if broken:
         failed = bisect.bisect_left(range(reached), True, key=lambda k: not after(k)[-1]) - 1
     before = after(failed)[0]
-    step = (net, before.params, *batch_of(failed), depth)
-    first = origin(*step, after=after(failed + 1)[0].params)
+    step = _finite(net, before.params, *batch_of(failed), depth)
+    first = _origin(step, before.params, after(failed + 1)[0].params)
     count = int(before.step) + reached - failed
     value = f"the loss is {losses.flat[reached]}" if len(bad) else "parameters are not finite"
     since = f", at step {int(before.step)}" if broken else ""
     return NonFiniteError(
-        f"step {count}, counted from 0: {value}; {first.clause}{since}. {advice(*step)}",
+        f"step {count}, counted from 0: {value}; {first.clause}{since}. {_advice(net, step.flow)}",
         count,
         first.where,
         first.layer,
@@ -131,18 +131,10 @@ def diagnosis(
     )
 
 
-def origin(
-    net: Network,
-    params: Layers,
-    xs: Float[Array, "B n_in"],
-    ys: Float[Array, "B n_out"],
-    depth: Depth,
-    after: Layers,
-) -> Origin:
+def _origin(step: _Finite, params: Layers, after: Layers) -> Origin:
     """Find the first numbers of a step from `params` to `after` that leave the range."""
-    step = _finite(net, params, xs, ys, depth)
-    signal, largest = map(np.asarray, (step.flow.log_mean_square, step.flow.log_largest))
-    step = jax.tree.map(np.asarray, step._replace(flow=None))
+    step = jax.tree.map(np.asarray, step)
+    signal, largest = step.flow.log_mean_square, step.flow.log_largest
     count, dtype = len(step.z), params[0].b.dtype
     layers = counted(count, "layer")
     if not step.z.all():
@@ -170,15 +162,9 @@ def _power(what: str, log: float) -> str:
     return f" ({what} {power_of_ten(float(log) / np.log(10))})" if np.isfinite(log) else ""
 
 
-def advice(
-    net: Network,
-    params: Layers,
-    xs: Float[Array, "B n_in"],
-    ys: Float[Array, "B n_out"],
-    depth: Depth,
-) -> str:
+def _advice(net: Network, flow: Flow) -> str:
     """Return advice for a step from finite parameters, by its flow."""
-    weights = verdict(_finite(net, params, xs, ys, depth).flow).network
+    weights = verdict(flow).network
     assert weights is not None  # of a Network it is known
     remedy = "Try a smaller step size, or optax.clip_by_global_norm(1.0) before the optimiser"
     critical = weights.critical_sigma_w or weights.unbiased_sigma_w
