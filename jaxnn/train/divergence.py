@@ -157,7 +157,7 @@ def _origin(step: _Finite, params: Layers, after: Layers) -> Origin:
     return Origin("update", layer, f"{what}, signal and gradient being finite")
 
 
-def _power(what: str, log: float) -> str:
+def _power(what: str, log: Any) -> str:
     """A size, given its natural logarithm; nothing if that is not finite."""
     return f" ({what} {power_of_ten(float(log) / np.log(10))})" if np.isfinite(log) else ""
 
