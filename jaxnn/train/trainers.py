@@ -37,14 +37,12 @@ def taken_from(
     """Return a copy that takes a trainer's steps, its optimiser, and batches; None of others."""
     if all(hasattr(model, name) for name in OF_TRANSFORMERS):
         module, step = model.model, _step_of_transformers(model)
-        data = model.get_train_dataloader() if xs is None else xs
+        xs = model.get_train_dataloader() if xs is None else xs
     elif all(hasattr(model, name) for name in OF_LIGHTNING) and not isinstance(model, type):
         module, step = model, _step_of_lightning
-        data = xs if ys is None else zip(xs, ys, strict=True) if isinstance(ys, list) else (xs, ys)
     else:
         return None
-    is_one = isinstance(data, tuple | Mapping) or hasattr(data, "shape")
-    batches = list(islice([data] if is_one or not isinstance(data, Iterable) else data, count))
+    batches = _batches(xs, ys, count)
     memo: dict[int, Any] = {}
     other = _stepping(copied(module, memo), step, is_alone=hasattr(batches[0], "shape")).train()
     if optimizer is None:
@@ -53,6 +51,14 @@ def taken_from(
     if hasattr(optimizer, "param_groups"):
         optimizer = copied_optimizer(optimizer, memo)
     return other, optimizer, [Batch(dict(v) if isinstance(v, Mapping) else v) for v in batches]
+
+
+def _batches(xs: PyTree, ys: PyTree, count: int) -> list[Any]:
+    """Return batches as a step takes them: one, pairs of two lists, or the first of a loader."""
+    if ys is not None:
+        return [*zip(xs, ys, strict=True)] if isinstance(ys, list) else [(xs, ys)]
+    is_one = isinstance(xs, tuple | Mapping) or hasattr(xs, "shape")
+    return [xs] if is_one or not isinstance(xs, Iterable) else [*islice(xs, count)]
 
 
 def _stepping(module: Module, step: Step, is_alone: bool) -> Module:
