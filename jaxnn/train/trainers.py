@@ -35,22 +35,27 @@ def taken_from(
     model: Any, optimizer: Any, xs: PyTree, ys: PyTree, count: int
 ) -> tuple[Any, Any, list[Batch]] | None:
     """Return a copy that takes a trainer's steps, its optimiser, and batches; None of others."""
-    if all(hasattr(model, name) for name in OF_TRANSFORMERS):
+    is_lightning = _has(model, OF_LIGHTNING)
+    if not is_lightning and not _has(model, OF_TRANSFORMERS):
+        return None
+    module, step = model, _step_of_lightning
+    if not is_lightning:
         module, step = model.model, _step_of_transformers(model)
         xs = model.get_train_dataloader() if xs is None else xs
-    elif all(hasattr(model, name) for name in OF_LIGHTNING) and not isinstance(model, type):
-        module, step = model, _step_of_lightning
-    else:
-        return None
     batches = _batches(xs, ys, count)
+    if not batches:
+        raise ValueError("xs: expected batches, got none")
     memo: dict[int, Any] = {}
     other = _stepping(copied(module, memo), step, is_alone=hasattr(batches[0], "shape")).train()
     if optimizer is None:
-        is_lightning = module is model
         optimizer = (_optimizer_of_lightning if is_lightning else _optimizer_of_transformers)(model)
     if hasattr(optimizer, "param_groups"):
         optimizer = copied_optimizer(optimizer, memo)
     return other, optimizer, [Batch(dict(v) if isinstance(v, Mapping) else v) for v in batches]
+
+
+def _has(model: Any, names: tuple[str, ...]) -> bool:
+    return not isinstance(model, type) and all(hasattr(model, name) for name in names)
 
 
 def _batches(xs: PyTree, ys: PyTree, count: int) -> list[Any]:
