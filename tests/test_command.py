@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from problems import mostly_slow
 
-import experiments
 import jaxnn
-from experiments.__main__ import READERS, main
 from experiments.__main__ import command as experiments_command
+from experiments.__main__ import main
 from experiments.runs import runtime
 from jaxnn.cli import command, contract, diagnosis, loading, printing
 from jaxnn.distribution import install_command
@@ -160,8 +159,6 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
-        (["depth"], 2, "depth: the experiments are not in the installed package but in a checkout"),
-        (["predict", "--help"], 2, "there: python -m pip install -e"),
         (["diagnoze"], 2, "invalid choice: 'diagnoze'"),
         (["diagnose"], 2, "the following arguments are required: FILE.py:NAME; see jaxnn diagnose"),
         (["diagnose", "MINE"], 2, "network: expected FILE.py:NAME, a function in a file, got "),
@@ -345,10 +342,6 @@ def test_help_names_the_commands_and_says_that_code_is_run(capsys):
         command.main(["diagnose", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "which is run here, with all of its file: name only code that you trust" in said
-
-
-def test_the_experiments_are_those_of_the_checkout():
-    assert set(command.EXPERIMENTS) == {*experiments.EXPERIMENTS, *READERS} - {"diagnose"}
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ from .kept_programs import keep_programs
 from .page import page
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
-# The experiments and what reads their results: they are run from a checkout.
-EXPERIMENTS = (
-    *("depth", "train", "cures"),
-    *("laws", "menagerie", "casebook", "bench", "show", "predict", "watch"),
-)
 PICTURES, PAGE = (".png", ".svg", ".pdf"), ".html"
 EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."
 DIAGNOSE = """\
@@ -72,7 +67,6 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command, by default that of this process, and return the exit code."""
     given = sys.argv[1:] if args is None else list(args)
     try:
-        _refuse_experiments(given)
         settings = _parser().parse_args(given)
         if settings.command is None:
             _parser().print_help()
@@ -105,15 +99,6 @@ def command() -> int:
 def _say(error: Exception, code: int) -> int:
     print(f"error: {clean_lines(str(error))}", file=sys.stderr)
     return code
-
-
-def _refuse_experiments(args: Sequence[str]) -> None:
-    if args and args[0] in EXPERIMENTS:
-        raise ValueError(
-            f"{args[0]}: the experiments are not in the installed package but in a checkout of the "
-            'repository; there: python -m pip install -e ".[experiments]" && python -m '
-            f"experiments {args[0]}"
-        )
 
 
 def _parser() -> argparse.ArgumentParser:
