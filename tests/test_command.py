@@ -186,8 +186,8 @@ def test_mistakes_are_one_sentence(args, code, sentence, file, capsys):
 
 
 def test_the_settings_reach_the_measurement(file, monkeypatch):
-    def diagnosed(code, memory, seed, formats, theory):
-        raise ValueError(f"{code} {memory} {seed} {formats} {theory}")
+    def diagnosed(code, memory, seed, entries, theory):
+        raise ValueError(f"{code} {memory} {seed} {entries} {theory}")
 
     monkeypatch.setattr(contract, "diagnosed", diagnosed)
     said = []
