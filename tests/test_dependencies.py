@@ -14,7 +14,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Distributions whose name is not that of their package, with hyphens.
 DISTRIBUTIONS = {
     "haiku": "dm-haiku",
-    "mlflow": "mlflow-skinny",
     "open_clip": "open-clip-torch",
     "sklearn": "scikit-learn",
     "vl_convert": "vl-convert-python",
