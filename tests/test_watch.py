@@ -475,7 +475,7 @@ def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches):
 
 @pytest.mark.slow
 def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
-    """Exponents of one step, from states and Δ by hand; theory from its own flow."""
+    """Exponents and positions of one step, from states and Δ by hand; theory from its own flow."""
     params = drawn(rng)
     xs = rng.normal(size=(5, 4, 3)).astype(np.float32)
     ys = np.zeros_like(xs)
@@ -487,10 +487,11 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
     flow = jaxnn.gradient_flow((net, own), xs, ys, loss=square)
     twin = jaxnn.gradient_flow((net, own), xs[::-1] / 2, ys, loss=square)  # stands for theory
     flow = replace(flow, theory=replace(twin, errors=twin))
-    options = {"entries": True, "theory": flow, "intended": ("update",)}
+    options = {"positions": True, "entries": True, "theory": flow, "intended": ("update",)}
     watch = jaxnn.watch(net, loss=square, folder=tmp_path, **options)
     watch(0, params, xs, ys, after=jax.tree.map(lambda v: 1.5 * v, params))
     start, record = watch.watched.start, read_watch(tmp_path)
+    assert record.start["positions"] == [4, 4, 4]
     for name, values in start["theory"].items():
         assert record.start["theory"][name] == pytest.approx(values, abs=1e-5, nan_ok=True)
 
@@ -501,6 +502,10 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
     second = jnp.tanh(first) @ params["b"]
     last = jnp.tanh(second) @ params["c"]
     delta = jax.grad(lambda z: of_output(jnp.tanh(z) @ params["c"]))(second)
+    rows = [row for row in record.position_table() if row["layer"] == 2]
+    assert [row["position"] for row in rows] == [1, 2, 3, 4]
+    expected = np.log10(np.linalg.norm(np.moveaxis(delta, 1, 0).reshape(4, -1), axis=1))
+    assert [row["log10_delta"] for row in rows] == pytest.approx(expected, abs=1e-4)
 
     def exponents(values):
         of = np.sort(np.frexp(np.abs(np.asarray(values).ravel()))[1] - 1)

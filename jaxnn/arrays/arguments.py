@@ -62,6 +62,7 @@ CHECKS: dict[str, Callable[[str, Any], object]] = {
     "seed": check_seed,
     "steps": lambda name, value: check_integer(name, value, 1),
     "entries": _check_flag,
+    "positions": _check_flag,
     "tangent": _check_flag,
     "theory": _check_flag,
     "theory_error": partial(_check_number, unit="more than 0 decades", is_one=lambda v: v > 0),

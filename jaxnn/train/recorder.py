@@ -70,6 +70,7 @@ class WatchOptions:
     callback: Callable[[Found], object] | None = None
     intended: Collection[str] = ()
     adversarial: bool = False
+    positions: bool = False
     entries: bool = False
     theory: Theory | None = None
     write: Writer | None = None
@@ -203,7 +204,9 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self.recording(step):
             self._flow = flow
-            line = measurement_of(step, flow, update, np.nan, _now())
+            line = measurement_of(
+                step, flow, update, np.nan, _now(), positions=self.options.positions
+            )
             if not self._is_described:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
@@ -309,7 +312,8 @@ class Recorder:
 
     def _describe(self, step: int, flow: Flow) -> None:
         """Record the start of this training, in the folder of no other network."""
-        start = start_of(flow, self.every, _now(), self.theory)
+        positions = self.options.positions
+        start = start_of(flow, self.every, _now(), positions=positions, theory=self.theory)
         is_other = not describes_same(self._watched.start, start)
         if is_other:
             start["theory"] = {}

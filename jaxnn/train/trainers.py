@@ -9,7 +9,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import PyTree
 
@@ -38,7 +38,7 @@ def taken_from(
     is_lightning = _has(model, OF_LIGHTNING)
     if not is_lightning and not _has(model, OF_TRANSFORMERS):
         return None
-    module, step = model, _step_of_lightning
+    module, step = model, cast(Step, _step_of_lightning)
     if not is_lightning:
         module, step = model.model, _step_of_transformers(model)
         xs = model.get_train_dataloader() if xs is None else xs

@@ -352,6 +352,7 @@ def watch(
     callback: Callable[[Found], Any] | None = None,
     intended: Collection[str] = (),
     adversarial: bool = False,
+    positions: bool = False,
     entries: bool = False,
     theory: Flow | None = None,
     write: Writer | None = None,
@@ -393,6 +394,7 @@ def watch(
             `jaxnn.train.alarms`, and paths of arrays, or what these begin with, such as a frozen
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
+        positions: whether Δ and what differs between examples are recorded at each position too.
         entries: whether exponents of entries are recorded too, see `jaxnn.gradient_flow`.
         theory: the flow of the start, measured with theory=True: what training moves away from; of
             PyTorch there is none.
@@ -429,10 +431,12 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    program = Program.of(model=model, xs=xs, loss=loss, each=each, cuts=cuts, entries=entries)
+    program = Program.of(
+        model=model, xs=xs, loss=loss, each=each, cuts=cuts, positions=positions, entries=entries
+    )
     of_start = theory_of_start(theory)
     options = WatchOptions(
-        every, folder, callback, intended, adversarial, entries, of_start, write, rate
+        every, folder, callback, intended, adversarial, positions, entries, of_start, write, rate
     )
     if program.of_torch:
         if theory is not None:

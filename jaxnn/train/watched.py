@@ -12,6 +12,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
      "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
+     "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true, "of_batch": …, "log10_delta_input": …, "rate": …,
@@ -21,7 +22,8 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
                     "undone": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
-     "experts":    {"load": […]}}
+     "experts":    {"load": […]},
+     "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
     {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
      "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
@@ -57,6 +59,7 @@ The lists of a measurement are in the order of those of the last start. What the
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
                           exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
+    positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
@@ -89,7 +92,7 @@ from ..rules import Found
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
-PARTS = ("layers", "parameters", "heads", "experts")  # of a measurement
+PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
 LN10 = math.log(10)
 SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
 OF_ALARM = ("step", "rule", "layer", "path", "text", "advice")  # in the file
@@ -170,6 +173,10 @@ class Watched:
         rows = self._rows("parameters", ("layer", "path"))
         return [row | ratios(row) for row in rows]
 
+    def position_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step, layer and position (token, pixel), which count from 1."""
+        return self._rows("positions", ("layer", "position"))
+
     def attention_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and head of an attention."""
         return self._rows("heads", ("layer", "attention", "head"))
@@ -180,6 +187,12 @@ class Watched:
 
     def _rows(self, part: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         places = self.start.get(part, [])
+        if part == "positions":
+            places = [
+                {"layer": layer, "position": position}
+                for layer, count in enumerate(places, 1)
+                for position in range(1, count + 1)
+            ]
         columns = dict.fromkeys(name for line in self.measurements for name in line[part])
         rows = []
         for line in self.measurements:
@@ -196,6 +209,12 @@ class Watched:
 def describes_same(start: Line, other: Line) -> bool:
     """Tell whether two starts are of the same layers and parameters; also if one is empty."""
     return not (start and other) or all(start[v] == other[v] for v in ("layers", "parameters"))
+
+
+def count_of(start: Line, part: str) -> int:
+    """Return how many numbers a column of a measurement has, after this start."""
+    places = start.get(part, [])
+    return sum(places) if part == "positions" else len(places)
 
 
 def is_within(path: str, whole: str) -> bool:
@@ -243,7 +262,9 @@ def theory_of_start(flow: Flow | None) -> Theory | None:
     return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
 
 
-def start_of(flow: Flow, every: int, time: int, theory: Theory | None = None) -> Line:
+def start_of(
+    flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
+) -> Line:
     """Return the line that describes a network."""
     arrays = flow.parameters
     return {
@@ -264,6 +285,7 @@ def start_of(flow: Flow, every: int, time: int, theory: Theory | None = None) ->
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
+        "positions": [*flow.positions.counts] if positions and flow.positions else [],
         "theory": theory or {},
     }
 
@@ -285,7 +307,9 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
     return [{name: row[name] for name in names} for row in rows]
 
 
-def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, time: int) -> Line:
+def measurement_of(
+    step: int, flow: Flow, update: Update | None, loss: float, time: int, *, positions: bool = False
+) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
@@ -312,6 +336,7 @@ def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, ti
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
+        "positions": _positions(flow) if positions else {},
     }
 
 
@@ -373,6 +398,19 @@ def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[
             for share, values in zip(SHARES, exponents, strict=True):
                 columns[f"{prefix}exponent_{round(100 * share)}"] = values
     return columns
+
+
+def _positions(flow: Flow) -> dict[str, list[float]]:
+    """Return Δ and what differs between examples at each position of each layer."""
+    if flow.positions is None:
+        return {}
+    return {
+        name: (np.asarray(values, np.float64) / LN10).tolist()
+        for name, values in (
+            ("log10_delta", flow.positions.log_delta),
+            ("log10_spread", flow.positions.log_spread),
+        )
+    }
 
 
 _PLACES = ("layer", "name")
