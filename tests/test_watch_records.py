@@ -83,6 +83,9 @@ KINDS = {
     ),
     "half of a pair": (changed(2, text="\ud800"), FIRST, "line 3 .* halves of characters"),
     "fewer columns": (layers(1, 2), FIRST, None),
+    "histograms of an older version": (
+        changed(3, layers={"log10_delta": [1, 2], "delta_histogram": [[[1, 2]]] * 2}), FIRST, None,
+    ),
     "an editor's mark": (b"\xef\xbb\xbf" + WHOLE, FIRST, None),
     "ends of lines of Windows": (WHOLE.replace(b"\n", b"\r\n"), FIRST, None),
     "nothing": (b"", [], None),

@@ -196,6 +196,8 @@ def _measurement(line: Line, before: Watched) -> None:
     line |= {name: _number(line.get(name), name) for name in newer}
     for part in PARTS:
         columns = _check({"positions": {}, **line}, part, dict)
+        # which older files have
+        columns = {name: v for name, v in columns.items() if not name.endswith("histogram")}
         line[part] = _columns(columns, part, count_of(before.start, part))
         for name in COLUMNS.get(part, ()):
             _check(columns, name, list, f"{part}: ")
