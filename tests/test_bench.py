@@ -63,25 +63,6 @@ def test_both_sides_compute_the_same_numbers(row, case, tmp_path):
     assert pairs.difference(case, ours, theirs) <= pairs.TOLERANCE
 
 
-@pytest.mark.slow
-def test_numbers_of_a_sweep_are_those_of_numpy(tmp_path):
-    """Δz of every layer, written out."""
-    row = next(row for row in ROWS if row.name == "sweep-cold")
-    ours = made(row.sides(row.cases[0], quick=True)[0]).numbers(tmp_path)
-    params, given = inputs.read(tmp_path)
-    signals, x = [], given["x"].astype(float)
-    for theta, b in params[:-1]:
-        x = 1 / (1 + np.exp(-(x @ theta + b)))
-        signals.append(x)
-    z = x @ params[-1][0] + params[-1][1]
-    delta = (1 / (1 + np.exp(-z)) - given["y"][:, None]) / len(z)
-    norms = [np.linalg.norm(delta)]
-    for (theta, _), a in zip(params[:0:-1], signals[::-1], strict=True):
-        delta = delta @ theta.T * a * (1 - a)
-        norms.append(np.linalg.norm(delta))
-    assert ours == pytest.approx(np.log10(norms[::-1]), abs=1e-4)
-
-
 def test_two_numbers_of_an_array_tell_a_wrong_one():
     v = np.arange(1.0, 13).reshape(3, 4)
     (log_norm, along) = inputs.in_short([v])

@@ -98,28 +98,6 @@ def test_errors_stand_in_one_place():
         assert issubclass(error, ValueError | ArithmeticError | UserWarning)
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is None:
-            yield from ("." * node.level + alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + node.module
-
-
-def test_the_library_imports_little():
-    """In which direction the rooms import is a contract of import-linter, in pyproject.toml."""
-    allowed = set(sys.stdlib_module_names) | {
-        *("jax", "jaxtyping", "numpy", "platformdirs", "scipy", "altair", "vl_convert")
-    }
-    of_torch = ROOT / "jaxnn" / "pytorch" / "types.py"  # for type checkers alone
-    for path in (ROOT / "jaxnn").rglob("*.py"):
-        for name in imported(path):
-            known = allowed | ({"torch"} if path == of_torch else set())
-            assert name.startswith(".") or name.partition(".")[0] in known, f"{path}: {name}"
-
-
 def test_the_reverse_pass_is_written_by_hand():
     """Nothing is differentiated but a user's own layers, and tangents on their way up."""
     by_jax = (
