@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from problems import mostly_slow, refusals
+from problems import refusals
 
 import jaxnn
 
@@ -68,6 +68,7 @@ def model(request):
     return MODELS[request.param](WEIGHTS)
 
 
+@pytest.mark.slow  # of a function test_diagnosis.py asks the same
 def test_a_flow_is_that_of_a_diagnosis(model):
     flow = jaxnn.gradient_flow(model, XS, loss=square)
     found = jaxnn.diagnose(model, XS, loss=square)
@@ -105,8 +106,8 @@ def test_a_watch_takes_any_model(kind):
     np.testing.assert_allclose(watch.flow.log_delta, expected.log_delta, rtol=1e-6)
 
 
-@mostly_slow("kind", ["function", "network"], "function")
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["function", "network"])
 def test_inside_of_jit_and_vmap_over_parameters(kind):
     def log_delta(weights):
         return jaxnn.gradient_flow(MODELS[kind](weights), XS, loss=square).log_delta
