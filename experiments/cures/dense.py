@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 INPUTS, CLASSES = 64, 10
-MODULES = {"flax": "network_nnx", "equinox": "network_equinox", "torch": "network_torch"}
+MODULES = {"equinox": "network_equinox", "torch": "network_torch"}
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {  # that have no such name in jax.nn
     "leaky relu": partial(jax.nn.leaky_relu, negative_slope=0.2),
     "softsign": jax.nn.soft_sign,

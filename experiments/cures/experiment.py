@@ -74,9 +74,9 @@ class Settings(RemedyOptions, runtime.Options):
     """FILE.py:NAME, the function that returns a network of your own."""
     networks: tuple[str, ...] = ()
     """Names of dense networks that are ill, such as "tanh, 20 layers, gain 3", or all: in each
-    framework that is installed, of Flax, Equinox and PyTorch, they are trained on the digits, as
-    they are and cured, and in PyTorch as rivals make them. Or odd, for networks of no ordinary kind
-    next to an expert's mend of each."""
+    framework that is installed, of Equinox and PyTorch, they are trained on the digits, as they are
+    and cured, and in PyTorch as rivals make them. Or odd, for networks of no ordinary kind next to
+    an expert's mend of each."""
     cures: int = field(default=2, metadata={"least": 0})
     """Number of the best cures of a network that are made; of 0 none are tried."""
     optimizer: str = "adam"
