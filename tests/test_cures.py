@@ -130,7 +130,7 @@ def test_a_cure_is_said_with_what_came_of_it(snapshot):
     rate = {"decades": -0.012, "repeated": -0.24, "total": -0.53}
     made = (
         {"works": True, **rate},
-        {"works": True, **rate, "theory": 0.01, "total": -0.55},
+        {"works": True, **rate, "total": -0.55},
         {
             "works": True,
             **rate,
@@ -189,24 +189,11 @@ def test_what_cannot_be_measured_says_why():
     class Broken:
         network = params = None
 
-        def flow_of(self, params, theory):
+        def flow_of(self, params):
             raise ValueError("z[1]: expected numbers in range, got inf; make the float wider")
 
     cure = cures.judged(Broken(), "", "", Attempt({}))
     assert (cure.works, cure.reason) == (False, "z[1]: expected numbers in range, got inf")
-    with pytest.raises(ValueError, match=r"^theory: expected True or False, got 1$"):
-        jaxnn.cures([], np.ones((2, 2)), theory=1)
-
-
-@pytest.mark.slow
-def test_a_network_without_a_twin_has_a_flow_without_theory(rng):
-    squared = lambda w, z: jnp.tanh(z @ w) @ jnp.cumprod(w, 0)  # noqa: E731
-    net, params = as_network([(squared, w) for w in drawn(rng, 2, 1.0)])
-    xs, c = rng.normal(size=(2, B, N))
-    assert (
-        patient_of(Program((net, params), xs, cotangent=c)).flow_of(params, theory=True).theory
-        is None
-    )
 
 
 def test_a_module_of_torch(torch, rng):

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..errors import NoTwinError
 from ..evidence.evidence import Evidence
 from ..evidence.parameters import KnownParameters
 from ..flow.gradient_flow import flow_of
@@ -120,13 +119,10 @@ class Patient(ABC):
     def holding(self, params: Params) -> AbstractContextManager[Program]:
         """Have the program with other parameters for a while."""
 
-    def flow_of(self, params: Params, theory: bool = False) -> Flow:
-        """Return the flow with other parameters, with theory if asked for and there is one."""
+    def flow_of(self, params: Params) -> Flow:
+        """Return the flow with other parameters."""
         with self.holding(params) as program:
-            try:
-                return flow_of(program, theory=theory)
-            except NoTwinError:
-                return flow_of(program)
+            return flow_of(program)
 
     @abstractmethod
     def user(self, params: Params) -> Params:
@@ -262,12 +258,12 @@ class Patient(ABC):
         """Return a layer, counted from 1, in words."""
         return self.verdict.label(layer)
 
-    def measured(self, params: Params, theory: bool = False) -> Flow | None:
+    def measured(self, params: Params) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""
         self.measurements += 1
         log.debug("trying what would help: measurement %d", self.measurements)
         try:
-            return self.flow_of(params, theory)
+            return self.flow_of(params)
         except ValueError:
             return None
 

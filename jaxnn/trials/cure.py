@@ -34,8 +34,6 @@ class Cure:
     directions: in how many directions the examples differ at the top of them, `flow.rank`. Layers
         with singular values of one size, as those of orthogonal matrices, keep them; those of other
         matrices leave the few in which they are largest. nan of a single example.
-    theory: the rate of the wide twin, in decades a layer; nan if it was not asked for, or of a
-        network that has no twin.
     trained: a short training of it; None of a change that does not work, and without a loss.
     flow: as it was measured; None if it could not be.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
@@ -54,7 +52,6 @@ class Cure:
     signal: float = np.nan
     spread: float = np.nan
     directions: float = np.nan
-    theory: float = np.nan
     trained: Tried | None = None
     flow: Flow | None = field(default=None, repr=False)
     params: Params = field(default=None, repr=False)
@@ -125,7 +122,6 @@ class Cure:
         """The rate and what the layers do together; empty if there is no rate."""
         if not np.isfinite(self.decades):
             return ""
-        theory = f" (in theory {self.theory:+.2g})" if np.isfinite(self.theory) else ""
-        text = f"{self.decades:+.2g} decades a layer{theory}, {self.repeated:+.2g} over all of them"
+        text = f"{self.decades:+.2g} decades a layer, {self.repeated:+.2g} over all of them"
         apart = abs(self.total - self.repeated) >= SPOKEN
         return f"{text}, {self.total:+.2g} over the whole network" if apart else text

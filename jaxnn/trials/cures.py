@@ -194,7 +194,6 @@ def cures(
     each: str = "batch",
     cuts: Cuts = None,
     seed: int = 0,
-    theory: bool = False,
     seconds: float = SECONDS_OF_CURES,
     optimizer: Any = None,
 ) -> Cures:
@@ -216,8 +215,6 @@ def cures(
 
     Args:
         seed: of orthogonal matrices.
-        theory: whether the wide twin of each changed network is measured as well, see
-            `jaxnn.theory.wide`; that takes several times as long.
         seconds: of the processor, for all trainings. A round that they do not suffice for counts
             for no change; if that is the first one, changes are ranked by their rates. Of 0 nothing
             is trained.
@@ -256,12 +253,11 @@ def cures(
             check_factory(optimizer, model) if program.of_torch else check_optimizer(optimizer)
         )
     with live():
-        return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
+        return tried_on(patient, seconds=seconds, optimizer=optimizer)
 
 
 def tried_on(
     patient: Patient,
-    theory: bool = False,
     kinds: Collection[str] = (),
     seconds: float = 0.0,
     optimizer: Any = None,
@@ -270,7 +266,7 @@ def tried_on(
     tried: list[Cure] = []
     interrupted = False
     try:
-        for cure in _each_tried(patient, theory, kinds or [one.name for one in ordered(True)]):
+        for cure in _each_tried(patient, kinds or [one.name for one in ordered(True)]):
             log.log(LASTING, "tried: %s", cure.in_short)
             tried += [] if _is_known(cure, patient, tried) else [cure]
     except KeyboardInterrupt:
@@ -280,13 +276,11 @@ def tried_on(
     return Cures(patient.verdict, tuple(measured), unchanged, interrupted or stopped)
 
 
-def _each_tried(
-    patient: Patient, theory: bool, kinds: Collection[str], left: int = MOST_NAMED
-) -> Iterator[Cure]:
+def _each_tried(patient: Patient, kinds: Collection[str], left: int = MOST_NAMED) -> Iterator[Cure]:
     """Yield the changes that are made, measured; if one of the named cause works, no others."""
     if not _may_change(patient):
         kinds = [kind for kind in kinds if CHANGES[kind].mends]
-    for cure in _made(patient, theory, kinds):
+    for cure in _made(patient, kinds):
         attempt = cure.attempt
         yield cure
         if cure.is_named and cure.works:
@@ -296,17 +290,17 @@ def _each_tried(
             # Of a network that is ill without the named cause too, what is left is changed.
             is_other = attempt.patient is not patient
             mended = attempt.patient if is_other else patient.with_params(attempt.params)
-            for more in _each_tried(mended, theory, kinds, left - 1):
+            for more in _each_tried(mended, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
     if left and _may_change(patient):
         usual = with_usual_weights(patient) if patient.has_loss else None
         if usual is not None:
-            for cure in _made(usual[0], theory, [kind for kind in kinds if CHANGES[kind].usual]):
+            for cure in _made(usual[0], [kind for kind in kinds if CHANGES[kind].usual]):
                 yield replace(cure, advice=f"{usual[1]} {cure.advice}")
 
 
-def _made(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
+def _made(patient: Patient, kinds: Collection[str]) -> Iterator[Cure]:
     """Yield changes of some kinds, measured; what excludes one is looked for, too."""
     setup, done = Setup.on(patient), set[str]()
     asked = {*kinds}.union(*(CHANGES[kind].unless for kind in kinds))
@@ -316,7 +310,7 @@ def _made(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cu
                 done.add(change.name)
                 if change.name in kinds and made.attempt and made.attempt.patient.in_range:
                     advice = change.advises.format(**made.words)
-                    yield judged(patient, change.name, advice, made.attempt, theory, made.words)
+                    yield judged(patient, change.name, advice, made.attempt, made.words)
 
 
 def _may_change(patient: Patient) -> bool:
@@ -365,10 +359,9 @@ def judged(
     kind: str,
     advice: str,
     attempt: Attempt,
-    theory: bool = False,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cure:
-    """Return a change as it is measured, with theory its wide twin as well."""
+    """Return a change as it is measured."""
     changed = attempt.patient or patient
     attempt = attempt._replace(patient=changed)
     cure = partial(Cure, kind=kind, advice=advice, attempt=attempt, values=values)
@@ -376,8 +369,8 @@ def judged(
         return cure(reason=str(attempt.reason))
     try:
         flow = attempt.flow or (changed.flow if attempt.params is changed.params else None)
-        if flow is None or theory:
-            flow = changed.flow_of(attempt.params, theory)
+        if flow is None:
+            flow = changed.flow_of(attempt.params)
     except ValueError as error:  # such as of a signal that leaves its range
         return cure(reason=str(error).partition(";")[0])
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
@@ -392,7 +385,6 @@ def judged(
         signal=signal,
         spread=np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10,
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
-        theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         flow=flow,
         params=changed.user(attempt.params),
     )
