@@ -357,8 +357,8 @@ def test_weights_of_zeros_are_drawn_again_and_biases_of_heads_are_not(rng):
         f"[{layer}][1]['{name}']" for layer in (0, 1) for name in ("w", "out")
     }
     assert not any("bias" in path for path in patient.parameters.draws)
-    (sight,) = causes.redraw(patient)
-    assert "bias" not in sight.values["arrays"]
+    (made,) = causes.redraw(Setup.on(patient))
+    assert "bias" not in made.words["arrays"]
 
 
 def attention(p, z):
@@ -387,8 +387,9 @@ def test_a_skip_is_put_around_what_is_cut_where_its_state_has_heads(rng):
 
     xs, c = np.float32(rng.normal(size=(2, 3, 5, width)))
     found = jaxnn.cures((network, params), xs, cotangent=c, seconds=0)
-    assert (found[0].kind, found[0].works) == ("skip", True)
-    after = jaxnn.diagnose(found[0].model, xs, cotangent=c)
+    skip = next(cure for cure in found if cure.kind == "skip")
+    assert found[0].works and skip.works  # one with a norm, which keeps the rate as well, may lead
+    after = jaxnn.diagnose(skip.model, xs, cotangent=c)
     assert after.verdict.equal_positions is None
-    first = [np.asarray(flow.log_delta_input) for flow in (after.flow, found[0].flow)]
+    first = [np.asarray(flow.log_delta_input) for flow in (after.flow, skip.flow)]
     np.testing.assert_allclose(*first, atol=1e-4)
