@@ -18,9 +18,9 @@ from jaxnn.curing.links import graph_of, links
 from jaxnn.curing.weights import multiplied, redrawn
 from jaxnn.graph.branches import is_post_norm, kernels_of
 from jaxnn.models import Program
-from jaxnn.pytorch.autograd_steps import count_of_relu
-from jaxnn.pytorch.autograd_steps import graph_of as graph_of_torch
 from jaxnn.pytorch.copies import copied
+from jaxnn.pytorch.graphs import count_of_relu
+from jaxnn.pytorch.graphs import graph_of as graph_of_torch
 from jaxnn.trials import cures
 from jaxnn.trials import layers as changes
 from jaxnn.trials.cure import Cure

@@ -1,5 +1,7 @@
 """What a network computes is said once: of equal networks JAX and PyTorch say and cure the same."""
 
+import ast
+import pathlib
 from types import SimpleNamespace
 
 import jax
@@ -11,7 +13,10 @@ from problems import norm
 import jaxnn
 from jaxnn.curing.links import graph_of, links
 from jaxnn.graph.branches import branches_of, is_post_norm
-from jaxnn.pytorch.autograd_steps import graph_of as graph_of_torch
+from jaxnn.jaxpr.numpy_programs import OPERATIONS
+from jaxnn.jaxpr.primitives import RULES
+from jaxnn.pytorch.aten import OPERATIONS as OF_TORCH
+from jaxnn.pytorch.graphs import graph_of as graph_of_torch
 
 B, N, L = 6, 8, 6
 
@@ -76,6 +81,29 @@ def drawn(rng, name, count):
     return rng.normal(size=(count, arrays, N, N)) * LAYERS[name][1] / N**0.5
 
 
+# Tables of names of operations; the twin of torch runs torch, and has names of its own.
+TABLES = {"jaxpr/primitives.py", "jaxpr/numpy_programs.py", "pytorch/aten.py"}
+TABLES |= {
+    "pytorch/dispatch.py",
+    "pytorch/twin/places.py",
+    "pytorch/twin/products.py",
+    "theory/twin/origins.py",
+}
+ROOMS = ("graph", "recognition", "jaxpr", "pytorch", "chain", "theory/twin", "flow/measure")
+
+
+def test_names_of_operations_are_in_tables_alone():
+    """Those that are no word of English: of JAX's primitives, and of what PyTorch knows."""
+    names = {name for name in (*RULES, *OPERATIONS, *OF_TORCH) if "_" in name}
+    library = pathlib.Path(jaxnn.__file__).parent
+    for path in (path for room in ROOMS for path in (library / room).rglob("*.py")):
+        place = path.relative_to(library).as_posix()
+        if place not in TABLES:
+            nodes = ast.walk(ast.parse(path.read_text("utf8")))
+            texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+            assert not {v for v in texts if v in names or str(v).endswith("Backward0")}, place
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_branches_of_a_layer_of_jax(name, rng):
     layer, _, expected, is_post = LAYERS[name]
@@ -119,6 +147,10 @@ def test_equal_networks_of_both_frameworks_have_equal_flows_and_findings(torch, 
             np.testing.assert_allclose(
                 getattr(theirs.flow, field), value, atol=1e-12, err_msg=field
             )
+    if name == "attention":
+        for field in ("largest_logit", "entropy", "most_entropy"):
+            heads = (getattr(one.flow.attention, field) for one in (theirs, ours))
+            np.testing.assert_allclose(*heads, rtol=1e-5)
 
 
 def test_equal_networks_of_both_frameworks_have_equal_cures(torch, rng):

@@ -415,7 +415,7 @@ def test_kernels_that_hand_out_no_logits_are_named(torch):
         module, xs, loss=lambda output, _: output.square().sum(), cuts=["0", "1"]
     )
     assert flow.notes == (
-        "Layer [1] may attend in flash_attn, whose logits are not read: "
+        "Layer [1] may attend in the kernel flash_attn, whose logits are not read: "
         "it is not in flow.attention_table().",
         "Layer [1] may attend in a softmax written by hand, whose logits are not read: "
         "it is not in flow.attention_table().",
@@ -427,7 +427,7 @@ def test_what_cannot_be_followed_is_said(torch, monkeypatch):
     """The measurement is the same; the tables are refused."""
     module, xs = attending(torch, Attention.fused, torch.float32), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
-    monkeypatch.setattr("jaxnn.pytorch.operations.together", lambda origins: origins.nothing)
+    monkeypatch.setattr("jaxnn.pytorch.operations.program_of", lambda func, *_: func.nothing)
     again = flow_of(module, xs)
     np.testing.assert_array_equal(flow.log_delta, again.log_delta)
     assert not again.is_read
@@ -448,13 +448,13 @@ def test_what_is_seen_is_not_changed(torch):
     assert float(flow.log_delta_input) == pytest.approx(float(delta.norm().log()), rel=1e-6)
 
 
-def test_logits_are_read_in_pieces(torch, monkeypatch):
-    """Large ones example by example, to the same numbers."""
-    for way in (Attention.fused, Attention.by_einsum):
+def test_many_logits_are_read_by_xla(torch, monkeypatch):
+    """To the same numbers as few by NumPy."""
+    for way in (Attention.fused, Attention.into_a_buffer):
         module, xs = attending(torch, way), torch.randn(BATCH, TOKENS, WIDTH).double()
-        monkeypatch.setattr("jaxnn.pytorch.operations.ENTRIES", 1 << 22)
-        whole = flow_of(module, xs).attention
-        monkeypatch.setattr("jaxnn.pytorch.operations.ENTRIES", 1)
-        pieces = flow_of(module, xs).attention
+        few = flow_of(module, xs).attention
+        monkeypatch.setattr("jaxnn.jaxpr.numpy_programs.FEW", 1)
+        many = flow_of(module, xs).attention
+        monkeypatch.undo()
         for name in NUMBERS:
-            np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-5)
+            np.testing.assert_allclose(getattr(many, name), getattr(few, name), rtol=1e-5)

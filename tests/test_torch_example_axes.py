@@ -5,7 +5,6 @@ import pytest
 
 import jaxnn
 from jaxnn.pytorch import backward_consensus
-from jaxnn.pytorch.example_axes import Examples
 
 B, N = 4, 6  # there are tensors with B positions, which must not be taken for examples
 
@@ -26,6 +25,12 @@ def written(torch, v, at):
     out = torch.zeros(2 * B, N)
     out[at : at + B] = v
     return out[B : 2 * B] + v
+
+
+def written_beside(torch, v):
+    out = torch.zeros(B, 2, N)
+    out[:, 1] = v
+    return out.flatten(1)
 
 
 def added_to_next(torch, v):
@@ -66,7 +71,7 @@ APART = {
     "pieces": lambda torch, v: torch.cat([v[:, 3:], torch.ones(B, 1), v[:, :3]], 1).flip(1),
     "a stack": lambda torch, v: torch.stack([v, 2 * v], 0).sum(0),
     "padding": lambda torch, v: torch.nn.functional.pad(v, (1, -1)),
-    "written behind": lambda torch, v: written(torch, v, B),
+    "written beside": written_beside,
     "integers that meet": counted_mask,
     "a table": lambda torch, v: (
         weight(torch, 3, N)[0]
@@ -106,7 +111,8 @@ def flow_of(torch, function, monkeypatch):
         def forward(self, v):
             return function(torch, v)
 
-    first, middle, x = torch.nn.Linear(3, N), Middle(), torch.randn(B, 3)
+    # Examples of a batch stand in the middle of a memory.
+    first, middle, x = torch.nn.Linear(3, N), Middle(), torch.randn(3 * B, 3)[B : 2 * B]
     width = middle(first(x)).shape[1]
     model = torch.nn.Sequential(first, middle, torch.nn.Linear(width, 2))
     passes, scaled = [], backward_consensus.scaled_pass
@@ -145,15 +151,3 @@ def test_unknown_operations_are_tried(torch, monkeypatch):
     flow, passes, *_ = flow_of(torch, lambda _, v: v.gather(1, v.argsort(1)), monkeypatch)
     assert passes > 0
     assert not flow.mixes.any()
-
-
-def test_inputs_that_are_a_part_of_others(torch):
-    """Numbers of examples that stand in the middle of a memory, as in a batch of a data set."""
-    every = torch.arange(60).reshape(20, 3)
-    ids = every[5:9]
-    examples = Examples([ids])
-    assert examples.stay_apart(ids)
-    assert not examples.stay_apart(every[6:10])
-    assert not examples.stay_apart(every)
-    assert not examples.stay_apart(ids[:2])
-    assert not examples.stay_apart(ids.T)

@@ -23,7 +23,7 @@ from jaxtyping import PyTree
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
-from ..jaxpr.primitives import LONG, Rows
+from ..jaxpr.primitives import LONG, PART, Rows
 from ..jaxpr.program import (
     Flat,
     LayerProgram,
@@ -173,7 +173,7 @@ class TracedNetwork:
 
     def _by_index(self, step: TracedStep) -> list[TracedStep]:
         """Return a step of riders; what takes one entry along an axis does so by its number."""
-        if step.eqn.primitive.name != "slice":
+        if step.eqn.primitive.name != PART:
             return [step]
         v, params = step.inputs[0], step.eqn.params
         start, limit = params["start_indices"], params["limit_indices"]

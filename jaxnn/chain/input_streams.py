@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..jaxpr.primitives import JOINED
 from ..jaxpr.program import TracedStep, behind, struct
 from .dependence import LONGEST, MOST_IN_A_ROW, TracedNetwork
 
@@ -85,7 +86,7 @@ def _union(sets: dict[int, int], values: Iterable[int]) -> int:
 
 
 def _is_concatenation(step: TracedStep) -> bool:
-    return str(step.eqn.primitive) == "concatenate"
+    return step.eqn.primitive.name == JOINED[0]
 
 
 def _is_sum(network: TracedNetwork, step: TracedStep) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
+from ..jaxpr.primitives import BROADCAST
 from ..jaxpr.program import Flat, TracedStep
 from .parameter_handover import is_array
 
@@ -63,7 +64,7 @@ def _check(flat: Flat, of_output: set[int], of_labels: set[int]) -> None:
                 raise refusal(shape, other, f" at {step.location}")
         for values in (of_output, of_labels):
             values.update(() if values.isdisjoint(inputs) else step.outputs)
-        if step.eqn.primitive.name == "broadcast_in_dim":
+        if step.eqn.primitive.name == BROADCAST:
             unbroadcast[step.outputs[0]] = inputs[0]
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, Lowered, decoded, encoded, from_layers
 from ..jaxpr.interpreter import CALLS, bound
-from ..jaxpr.primitives import CASTS, SHAPES
+from ..jaxpr.primitives import CASTS, SHAPES, STOPPED
 from ..jaxpr.program import Flat, TracedStep
 from ..network.params import Stacked, is_run
 from .links import Tree, TypedLink
@@ -73,7 +73,7 @@ def operations(link: Link, arrays: Tree, state: Tree) -> list[str]:
 
 
 def _is_stop(step: TracedStep) -> bool:
-    return step.eqn.primitive.name == "stop_gradient"
+    return step.eqn.primitive.name == STOPPED
 
 
 Rebuild = Callable[[Link], Plain]

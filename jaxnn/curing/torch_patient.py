@@ -14,9 +14,9 @@ from ..graph.branches import branches_of, is_post_norm, kernels_of
 from ..graph.steps import Axes
 from ..models import Program
 from ..pytorch import recurrent
-from ..pytorch.autograd_steps import count_of_relu, graph_of
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
+from ..pytorch.graphs import count_of_relu, graph_of
 from ..pytorch.restore import holding
 from ..texts import clean, listed
 from . import code, hooks

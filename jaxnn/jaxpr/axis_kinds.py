@@ -7,13 +7,14 @@ An axis is a list of factors, the outermost first: a reshape splits and joins th
 them on. So the heads of an attention are known in whatever order its axes are written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from math import prod
 
 from ..arrays.rows import is_float
 from ..arrays.spread import ArrayOrType
+from . import primitives
 from .program import Flat, TracedStep
 
 EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
@@ -49,6 +50,7 @@ class AxisKinds:
     """The axes of all values of a program that depend on the state, and of what multiplies them."""
 
     flat: Flat
+    made: dict[int, TracedStep]  # the step that makes a value
     known: dict[int, tuple[Axis, ...]]  # of the values
     # Of the other factors of their products, which do not depend on the state.
     others: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
@@ -58,10 +60,12 @@ class AxisKinds:
     @classmethod
     def of(cls, flat: Flat, states: Sequence[int]) -> "AxisKinds":
         """Return those of a program and the values of its state."""
-        axes = cls(flat, {v: axes_of_state(flat.types[v]) for v in states})
+        made = {v: step for step in flat.steps for v in step.outputs}
+        axes = cls(flat, made, {v: axes_of_state(flat.types[v]) for v in states})
         for step in flat.steps:
             if not axes.known.keys().isdisjoint(step.inputs):
-                axes.known.update({v: axes._of(step, v) for v in step.outputs})
+                sides = [axes.known.get(v, ()) for v in step.inputs]
+                axes.known.update({v: axes._of(step, v, sides) for v in step.outputs})
         return axes
 
     def are_same(self, factor: AxisFactor) -> set[AxisFactor]:
@@ -72,22 +76,33 @@ class AxisKinds:
             same.update(v for pair in self.same if not same.isdisjoint(pair) for v in pair)
         return same
 
-    def _of(self, step: TracedStep, out: int) -> tuple[Axis, ...]:
-        """Return the axes of an output, of the inputs that depend on the state."""
+    def _of(
+        self, step: TracedStep, out: int, sides: Sequence[tuple[Axis, ...]]
+    ) -> tuple[Axis, ...]:
+        """Return the axes of an output, given those of the inputs."""
         shape, params = self.flat.shape(out), step.eqn.params
-        sides = [self.known.get(v, ()) for v in step.inputs]
         match step.eqn.primitive.name:
-            case "reshape":
+            case primitives.RESHAPE:
                 return _regrouped([factor for axis in sides[0] for factor in axis], shape)
-            case "conv_general_dilated":
+            case primitives.CONVOLUTION:
                 examples, features, *_ = params["dimension_numbers"].out_spec
                 kinds = {examples: EXAMPLES, features: FEATURES}
                 return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
-            case "dot_general":
+            case primitives.OPAQUE:  # of which nothing is known: the first axes of one size stay
+                axes = next((axes for axes in sides if axes), ())
+                stays = [_size(axis) == n for axis, n in zip(axes, shape, strict=False)]
+                first = stays.index(False) if False in stays else len(stays)
+                return (*axes[:first], *(axis_of(FEATURES, n) for n in shape[first:]))
+            case primitives.DOT:
                 sides = [self._of_factor(v) for v in step.inputs]
+                summed = zip(*params["dimension_numbers"][0], strict=True)
+                pairs = [(sides[0][i], sides[1][j]) for i, j in summed]
                 if all(v in self.known for v in step.inputs):
-                    for i, j in zip(*params["dimension_numbers"][0], strict=True):
-                        self._merged([sides[0][i], sides[1][j]], _size(sides[0][i]))
+                    for axis, other in pairs:
+                        self._merged([axis, other], _size(axis))
+                elif step.inputs[0] not in self.known:
+                    pairs = [pair[::-1] for pair in pairs]
+                self.same.extend(self._summed(pairs))
         several: list[list[Axis]] = [[] for _ in shape]  # for each axis, those that come to be it
         call = self.flat.call(step)._replace(out=shape)
         for places, axes in zip(step.rule.places(call), sides, strict=True):
@@ -95,6 +110,16 @@ class AxisKinds:
                 if place is not None:
                     several[place].append(axis)
         return tuple(map(self._merged, several, shape))
+
+    def _summed(
+        self, pairs: Sequence[tuple[Axis, Axis]]
+    ) -> Iterator[tuple[AxisFactor, AxisFactor]]:
+        """Yield factors that are summed together with features that are those of the state."""
+        made = {factor for axes in self.others.values() for axis in axes for factor in axis}
+        for axis, other in pairs:
+            sizes = [[factor.size for factor in v] for v in (axis, other)]
+            if len(axis) > 1 and sizes[0] == sizes[1] and not made.issuperset(axis):
+                yield from zip(axis, other, strict=True)
 
     def _merged(self, several: list[Axis], size: int) -> Axis:
         """Return the axis that one of several operands has; of another size one of its kind."""
@@ -115,7 +140,11 @@ class AxisKinds:
         if v in self.known:
             return self.known[v]
         if v not in self.others:
-            self.others[v] = tuple(axis_of(FEATURES, n) for n in self.flat.types[v].shape)
+            step = self.made.get(v)
+            if step is not None and step.rule.kind in (primitives.COPY, primitives.SHAPE):
+                self.others[v] = self._of(step, v, [*map(self._of_factor, step.inputs)])
+            else:
+                self.others[v] = tuple(axis_of(FEATURES, n) for n in self.flat.types[v].shape)
         return self.others[v]
 
 

@@ -20,6 +20,11 @@ from ..graph.steps import Kind
 
 SUM, ONE = "sum", "one"
 ONCE, REPEATED = "once", "repeated"
+# What torch alone does, entry by entry or not, as `jaxnn.pytorch.aten` writes it in programs.
+OPAQUE, ENTRYWISE = "torch", "torch_entrywise"
+DOT, CONVOLUTION, RESHAPE = "dot_general", "conv_general_dilated", "reshape"
+BROADCAST, LOOK_UP, PART, RAGGED = "broadcast_in_dim", "gather", "slice", "ragged_dot"
+EXP, LARGEST, DIFFERENCE = "exp", "reduce_max", "sub"
 ELEMENTWISE, COPY, SHAPE, MOVE = "elementwise", "copy", "shape", "move"
 REDUCE, ALONG, MATRICES, GATHER, PRODUCT = "reduce", "along", "matrices", "gather", "product"
 IN_PLACE = (ELEMENTWISE, COPY, MOVE, ALONG, MATRICES, GATHER)  # kinds that leave axes in order
@@ -113,6 +118,11 @@ def same(call: PrimitiveCall) -> list[Axes]:
 
 def _nowhere(call: PrimitiveCall) -> list[Axes]:
     return [[None] * len(shape) for shape in call.shapes]
+
+
+def _as_told(call: PrimitiveCall) -> list[Axes]:
+    moves: list[Axes] = call.params["moves"]
+    return moves or _nowhere(call)
 
 
 def _all_but(name: str) -> Moves:
@@ -307,7 +317,7 @@ def _each(names: Sequence[str] | str, rule: Rule) -> dict[str, Rule]:
 
 
 RULES: dict[str, Rule] = {
-    **_each(CURVED, Rule(ELEMENTWISE, same)),
+    **_each([*CURVED, ENTRYWISE], Rule(ELEMENTWISE, same)),
     **_each("add add_any sub", Rule(ELEMENTWISE, same, SUM, ALL)),
     "neg": Rule(ELEMENTWISE, same, SUM),
     "mul": Rule(ELEMENTWISE, same, ONE, ALL),
@@ -348,6 +358,7 @@ RULES: dict[str, Rule] = {
     "gather": Rule(GATHER, _gathered, SUM, of_one=_first_is_one("slice_sizes")),
     "scatter-add": Rule(GATHER, _scattered, SUM, slice(0, None, 2)),
     **_each("scatter scatter-mul scatter-min scatter-max", Rule(GATHER, _scattered)),
+    OPAQUE: Rule(OPAQUE, _as_told),
     "dot_general": Rule(PRODUCT, _dot, ONE, ALL),
     "conv_general_dilated": Rule(PRODUCT, _convolved, ONE, ALL),
     **_each("ragged_dot ragged_dot_general", Rule(PRODUCT, _nowhere, ONE, slice(2))),
@@ -370,12 +381,22 @@ AFFINE = CASTS | frozenset(  # what a bias or a scale is made of, but for its sh
 )
 MULTIPLYING = names(PRODUCT) | {"gather"}  # a look-up is the product with a row of ones and zeros
 LONG = names(PRODUCT, MATRICES) | {"sort", "fft", "scan", "while"}  # what takes long to compute
+ROOTS = frozenset({"rsqrt", "sqrt"})  # which a norm divides by
+RANDOM = frozenset({"random_bits", "threefry2x32", "rng_bit_generator"})
+JOINED, STOPPED = ("concatenate", "stack"), "stop_gradient"
+LOOPS = ("scan", "while", "cond")
+VIEWS = SHAPES | {"rev", "slice", "split", "unstack"}  # of numbers that are there
+SCALING = SHAPES | CASTS | {"div", "mul", "neg"}  # what leaves logits of 0 as they are
+MASKING = CASTS | {"select_n"}  # from logits without the largest one to the powers
+WEIGHING = MASKING | {"mul"}  # from powers to the numerators that are added up
+SHIFTING = frozenset({EXP, LARGEST, "max", DIFFERENCE, STOPPED})  # from logits to the powers
+ADDING = SHAPES | WEIGHING | {"add", "slice"}  # from the sum of a block of keys to that of all
 ENDING = names(REDUCE, ALONG, GATHER)  # what ends a way from one product to the next
 KINDS: dict[str, Kind] = {  # in the vocabulary of all frameworks
     **dict.fromkeys(SUMS, "addition"),
     **dict.fromkeys(MULTIPLYING, "product"),
     **dict.fromkeys(CASTS, "copy"),
     **dict.fromkeys(SHAPES, "shape"),
-    **dict.fromkeys(("rsqrt", "sqrt"), "norm"),  # which a norm divides by
-    "transpose": "transpose",
+    **dict.fromkeys(ROOTS, "norm"),
+    **dict.fromkeys(("transpose", "rev"), "transpose"),
 }

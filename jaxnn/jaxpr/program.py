@@ -38,19 +38,31 @@ from .interpreter import (
     scan_of,
     types_of,
 )
-from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, PrimitiveCall, Rule
+from .primitives import (
+    AFFINE,
+    CASTS,
+    DIFFERENCE,
+    EXP,
+    MULTIPLYING,
+    RANDOM,
+    RULES,
+    SHAPES,
+    STOPPED,
+    UNKNOWN,
+    PrimitiveCall,
+    Rule,
+)
 from .rules_of_jax import name_of_rule
 from .source_location import origin
 
 LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
 MOST_BYTES = 1 << 20  # of constants that are compared
 MANY = 100  # steps of a loop whose length is data
-RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator"}  # primitives
 OF_CHANCES: dict[str, Callable[..., Any]] = {
-    "sub": np.subtract,
-    "stop_gradient": np.asarray,
-    "convert_element_type": np.asarray,
+    DIFFERENCE: np.subtract,
+    **dict.fromkeys((*CASTS, STOPPED), np.asarray),
 }
+NOTHING: Any = jax.make_jaxpr(lambda: ())()
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
 OF_DIFFRAX = (
@@ -141,7 +153,7 @@ def products_in(eqn: Equation) -> int:
     # Programs come with their constants in later versions of JAX, and without in earlier ones.
     programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
     inside = sum(products_in(inner) for program in programs for inner in program.eqns)
-    times = MANY if eqn.primitive.name == "while" else eqn.params.get("length") or 1
+    times = MANY if eqn.primitive is primitives.while_p else eqn.params.get("length") or 1
     return int(inside * times)
 
 
@@ -161,6 +173,26 @@ class Flat:
         self.inputs = [*map(self.value, closed.in_avals)]
         outputs = self._inlined(closed, self.inputs, ())
         self.replace(self.steps, outputs)
+
+    @classmethod
+    def joined(
+        cls,
+        types: Iterable[Any],
+        programs: Iterable[tuple[Jaxpr, Sequence[int], Sequence[int]]],
+        outputs: Iterable[int],
+    ) -> "Flat":
+        """Return several programs as one, each with the numbers of what it takes and makes.
+
+        The first numbers are those of what goes in, of which types are given.
+        """
+        flat = cls(NOTHING)
+        flat.inputs = [*map(flat.value, types)]
+        values = dict(enumerate(flat.inputs))
+        for program, taken, made in programs:
+            out = flat._inlined(program, [values[i] for i in taken], ())
+            values.update(zip(made, out, strict=True))
+        flat.replace(flat.steps, [values[i] for i in outputs])
+        return flat
 
     @property
     def outer(self) -> list[TracedStep] | None:
@@ -240,7 +272,7 @@ def _slices(eqn: Equation) -> Jaxpr:
 
 def _has_short_softmax(eqn: Equation) -> bool:
     """Tell a scan of few steps in which exp is taken."""
-    return 0 < eqn.params["length"] <= SHORT and "exp" in primitives_in(eqn)
+    return 0 < eqn.params["length"] <= SHORT and EXP in primitives_in(eqn)
 
 
 def primitives_in(eqn: Equation) -> Iterator[str]:

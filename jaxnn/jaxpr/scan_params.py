@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..arrays.compiled import Numbers, computed
-from .primitives import ONCE, REPEATED, Rows
+from .primitives import BROADCAST, LOOK_UP, ONCE, REPEATED, Rows
 from .program import Flat, TracedStep, behind, evaluated, resized
 
 
@@ -219,10 +219,10 @@ class _EntryPlan:
         """Tell a step whose entries are entries of its operand, or all of it."""
         operand, out = (self.flat.types[v].shape for v in (step.inputs[0], step.outputs[0]))
         params = step.eqn.params
-        if step.eqn.primitive.name == "broadcast_in_dim":
+        if step.eqn.primitive.name == BROADCAST:
             added = params["broadcast_dimensions"] == tuple(range(len(out)))[1:]
             return bool(operand == (out[1:] if added else (1, *out[1:])))
-        if step.eqn.primitive.name != "gather" or step.inputs[1] in self.parameters:
+        if step.eqn.primitive.name != LOOK_UP or step.inputs[1] in self.parameters:
             return False
         numbers = params["dimension_numbers"]
         return bool(

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from ..interrupts import undivided
 from ..network.checks import calling_loss
 from .custom_functions import no_checkpoints
-from .inputs import entering
 from .label_pairs import number_outside, refusing_pairs
 from .tensors import first_tensor, has_gradient, is_tensor
 from .types import Inputs, Loss, Module, Output, Tensor, torch
@@ -62,11 +61,6 @@ class Call(NamedTuple):
                 "compute it in torch, without detach or item"
             )
         return value, None
-
-    def again(self) -> Tensor:
-        """Run the module once more; return the tensor to go down from."""
-        args, named, x = entering(self.inputs, self.entry)
-        return self.top(self.module(*args, **named), len(x))[0]
 
 
 @undivided

@@ -99,7 +99,7 @@ def kind_of(func: OpOverload) -> OperationKind:
     lower = name.lower()
     return OperationKind(
         name.rstrip("_"),
-        is_view or name == "_unsafe_view",
+        is_view,
         bool(writes) and writes[0][0] == 0,
         writes,
         schema is None or "nondeterministic_seeded" in tags,

@@ -2,20 +2,16 @@
 
     loss = f(w₂, detach(g(w₁)))     on w₁ and w₂ by its value, on w₂ alone in torch's graph
 
-A second pass up tells what is used: each operation hands on what its arguments are made of, by the
-memory of their numbers. What goes through NumPy or a Python number is not seen.
+What is used is in the record of the pass up, but for what goes through NumPy or a Python number.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .cuts import lies_in, modules_of
-from .dispatch import each_operation
 from .module_calls import Calls
-from .tensors import ByMemory, tensors_in
-from .types import Arguments, Module, Named, OpOverload
+from .types import Module
 
 SMALL = 0.01  # of the parameters: less that stops is a note
 MOST = 0.5  # of them: so many that are not used are more than a note
@@ -32,10 +28,8 @@ class Stopped(NamedTuple):
     why: str
 
 
-def stopped(
-    module: Module, reached: set[int], calls: Calls, again: Callable[[], Any]
-) -> Stopped | None:
-    """Return where the gradient stops; None if it comes to all that the loss depends on."""
+def stopped(module: Module, reached: set[int], calls: Calls, used: set[int]) -> Stopped | None:
+    """Return where the gradient stops; None if it comes to all parameters that are used."""
     every = {id(p): p for p in module.parameters()}
     trained = {path for path, p in every.items() if p.requires_grad}
     come, frozen = trained & reached, set(every) - trained
@@ -44,7 +38,7 @@ def stopped(
     def share(parameters: set[int]) -> float:
         return sum(every[path].numel() for path in parameters) / total if total else 0.0
 
-    used = used_by([every[path] for path in trained - come], again)
+    used = used & (trained - come)
     bottom, among = _frozen_layers(module, frozen, come, calls)
     among = among if share(frozen) < MOST else set()  # beside adapters all others are frozen
     for why, least, below in (
@@ -59,25 +53,6 @@ def stopped(
             after = max(inside, key=calls.last.__getitem__, default=parts[-1])
             return Stopped(after, parts, share(below), why)
     return None
-
-
-def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
-    """Return those of some parameters, by their id, that the value of a call depends on."""
-    if not parameters:
-        return set()
-    made_of = ByMemory[frozenset[int]](frozenset())
-    for p in parameters:
-        made_of[p] |= {id(p)}
-
-    def run(func: OpOverload, args: Arguments, kwargs: Named) -> Any:
-        out = func(*args, **kwargs)
-        given = frozenset[int]().union(*(made_of[v] for v in tensors_in([args, kwargs])))
-        for v in tensors_in(out) if given else ():
-            made_of[v] |= given
-        return out
-
-    with each_operation(run):
-        return {*made_of[again()]}
 
 
 def _frozen_layers(

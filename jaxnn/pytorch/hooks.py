@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays.rows import in_bfloat16, is_narrow
-from ..interrupts import registered
+from ..interrupts import registered, undivided
 from .tensors import (
     first_tensor,
     has_gradient,
@@ -23,6 +23,7 @@ from .tensors import (
 )
 from .types import Arguments, Module, Output, Tensor, torch
 
+UNKNOWN = None, False  # value and place of the examples
 CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, norms of images
 
 
@@ -35,6 +36,7 @@ class StatePart(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
     value: np.ndarray
+    number: int | None = None  # of its value in the record of operations
     is_apart: bool = False  # each example's gradient there is known to be made of its own above
 
 
@@ -62,9 +64,9 @@ class StateRecorder:
         self,
         strict: bool,
         apart: bool = False,
-        is_apart: Callable[[Tensor], bool] = lambda _: False,
+        value: Callable[[Tensor], tuple[int | None, bool]] = lambda _: UNKNOWN,
     ) -> None:
-        self.apart, self.is_apart = apart, is_apart
+        self.apart, self.value = apart, value
         self.states: list[CutState] = []
         self.tensors: list[Tensor] = []  # that the states are, until it is closed
         self.called: set[str] = set()
@@ -99,8 +101,10 @@ class StateRecorder:
     def closed(self) -> list[CutState]:
         """Return the states, after which calls of cuts count no more."""
         # Checkpointed layers are called again on the way down.
-        self.open = False
-        self.tensors = []
+        self.open, self.tensors = False, []
+        self.value = lambda _: (
+            UNKNOWN
+        )  # else graph and record would stay until Python looks for cycles
         return self.states
 
     def _up(self, name: str, module: Module, args: Arguments, output: Output) -> Any:
@@ -124,7 +128,7 @@ class StateRecorder:
             # The state has the examples first, and goes on as the module has returned it.
             tensors[0] = tensors[0].transpose(0, 1)
             changed = tensors[0].transpose(0, 1), changed[1]
-        parts = tuple(_part(t, self.is_apart(t)) for t in tensors)
+        parts = tuple(_part(t, *self.value(t)) for t in tensors)
         self.states.append(CutState(name, name, type(module), parts, channels_of(module, parts[0])))
         self.tensors += tensors
         if self.apart:
@@ -135,6 +139,28 @@ class StateRecorder:
     def _refused(self, sentence: str) -> None:
         if self.strict:
             raise ValueError(sentence)
+
+
+class TensorHooks:
+    """Hooks that are put on tensors, such as those that clip gradients."""
+
+    def __init__(self) -> None:
+        self.tensor, self.are_used = torch.Tensor, False
+
+    @undivided
+    def watched(self) -> Iterator[None]:
+        """Note whether any are put."""
+        before = self.tensor.register_hook
+
+        def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> Any:
+            self.are_used = True
+            return before(tensor, hook)
+
+        try:
+            self.tensor.register_hook = register_hook
+            yield
+        finally:
+            self.tensor.register_hook = before
 
 
 def has_steps_first(module: Module) -> bool:
@@ -195,11 +221,11 @@ def _typed(tensor: Tensor) -> _Typed:
     return _Typed(jnp.dtype(name_of_dtype(tensor)))
 
 
-def _part(tensor: Tensor, is_apart: bool) -> StatePart:
+def _part(tensor: Tensor, number: int | None, is_apart: bool) -> StatePart:
     handle = torch.autograd.graph.get_gradient_edge(tensor)
     dtype = jnp.dtype(name_of_dtype(tensor))
     value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
-    return StatePart(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, is_apart)
+    return StatePart(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, number, is_apart)
 
 
 def _copied(value: object) -> Any:

@@ -31,12 +31,12 @@ from .cuts import (
     plain_name,
     unwrapped,
 )
-from .example_axes import Examples
 from .gradient_reach import Stopped, stopped
-from .hooks import CutState, StateRecorder, has_steps_first, numbered
+from .graphs import log_branches
+from .hooks import CutState, StateRecorder, TensorHooks, has_steps_first, numbered
 from .inputs import entered, entering
 from .module_calls import Calls, MultiplyAdds
-from .operations import Heads, Operations, Recognised
+from .operations import Operations, Reader, Recognised
 from .recurrent import Recurrent, RecurrentSteps
 from .restore import unchanged
 from .tensors import is_a, is_broken, tensors_in
@@ -55,6 +55,7 @@ class MeasuredModule(NamedTuple):
     # By how many of them it is shared, as by the steps of a recurrent network.
     times: dict[str, int]
     recognised: Recognised
+    log_branches: np.ndarray | None  # of states
     units: list[LayerUnits] | None  # of the activations of each layer; None without any
     loss: float | None  # None of a cotangent
     broken: tuple[str, ...]  # names of what holds nan or inf and has no Δ
@@ -67,12 +68,12 @@ class MeasuredModule(NamedTuple):
 
 
 def measured(
-    call: Call, cuts: Cuts, look: Callable[[list[CutState]], Look], heads: Heads
+    call: Call, cuts: Cuts, look: Callable[[list[CutState]], Look], read: Reader
 ) -> MeasuredModule:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.gradient_flow`.
 
     look returns what is noted of Δ of each state besides, in each pass whose numbers may be taken;
-    heads what is kept of the logits of an attention.
+    read the numbers of what is recognised in a layer.
     """
     module, inputs, ys, loss, cotangent, _ = call
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
@@ -87,7 +88,8 @@ def measured(
         is_apart = False  # a state from what hooks of the user's are on
         while True:
             with recording(), unchanged(module, tensors_in([inputs, ys]), acting.hooks):
-                up = _up(call, cutting, heads, is_apart)
+                up = _up(call, cutting, read, is_apart)
+                up.recorder.closed()
                 if is_apart or not up.recorder.has_hooks:
                     return _gone_down(call, cutting, up, look)
             is_apart = True
@@ -136,35 +138,33 @@ class _Up(NamedTuple):
     operations: Operations
     products: MultiplyAdds
     activations: Activations
-    examples: Examples
+    hooks: TensorHooks
 
 
-def _up(call: Call, cutting: _Cutting, heads: Heads, apart: bool) -> _Up:
+def _up(call: Call, cutting: _Cutting, read: Reader, apart: bool) -> _Up:
     module = call.module
     calls, recurrent, known = Calls(), Recurrent(), modules_of(module)
     products = MultiplyAdds(calls)
     args, named, x = entering(call.inputs, call.entry)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
-    examples = Examples(entered_by)
+    hooks, operations = TensorHooks(), Operations(parameters_of(module), entered_by, read, products)
     is_strict = cutting.cuts is not None and not cutting.is_pattern
-    recorder = StateRecorder(is_strict, apart, examples.stay_apart)
+    recorder = StateRecorder(is_strict, apart, operations.value)
 
     def count() -> int:
         return len(recorder.states)
 
     activations = Activations(count, recorder.is_state)
-    operations = Operations(
-        parameters_of(module), entered_by, count, heads, products, activations, examples
-    )
+    operations.count, operations.activations = count, activations
     with (
-        examples.watched(),
+        hooks.watched(),
         recorder.hooked(cutting.chosen),
         recurrent.hooked(known),
         calls.noted(known),
         operations.seen(),
     ):
         output = module(*args, **named)
-    return _Up(x, output, recorder, calls, recurrent, operations, products, activations, examples)
+    return _Up(x, output, recorder, calls, recurrent, operations, products, activations, hooks)
 
 
 def _gone_down(
@@ -173,9 +173,10 @@ def _gone_down(
     """Go down from the output of a pass up, and note all that is said of the module."""
     module = call.module
     every = parameters_of(module)
-    up.recorder.closed()
     _check_called(up.recorder, cutting)
-    with up.examples.watched():
+    # Of the loss it is recorded what it is made of alone.
+    up.operations.products = up.operations.activations = None
+    with up.hooks.watched(), up.operations.seen():
         top, cotangent = call.top(up.output, len(up.x))
     chosen, taken, coverage = _layers(module, cutting, up, top)
     states = numbered(chosen)
@@ -183,15 +184,17 @@ def _gone_down(
         check_batch(state, up.x)
     parts = taken.own_parts(states)
     is_apart = all(part.is_apart for state in parts for part in state.parts)
-    is_apart &= not up.examples.have_hooks
+    is_apart &= not up.hooks.are_used
     descent = _descent((top, cotangent), up.x, states, taken, every, is_apart)
     orders = _steps_first(states, modules_of(module))
     found = agreed(descent, bool(orders), look(parts))
     _check_order(states, found, orders)
     steps = up.recurrent.steps(top, cotangent)
-    stops = stopped(module, set(taken.parameters), up.calls, call.again)
+    used = {id(every[name]) for name in up.operations.parameters_behind(top)}
+    is_known = not up.operations.failure
+    stops = stopped(module, {*taken.parameters}, up.calls, used) if is_known else None
     layer_of = _layer_of(up.recorder.states, chosen)
-    recognised = up.operations.recognised(layer_of)
+    recognised = up.operations.recognised(layer_of, up.output)
     return MeasuredModule(
         states=parts,
         found=found,
@@ -199,6 +202,7 @@ def _gone_down(
         layers={name: descent.layers_of(p) for name, p in descent.parameters.items()},
         times={name: taken.times(id(p)) for name, p in descent.parameters.items()},
         recognised=recognised,
+        log_branches=log_branches(parts, up.x, up.operations),
         units=up.activations.of_layers(layer_of, len(states)),
         loss=None if cotangent is not None else float(top.detach()),
         broken=_broken(module, states, found, top, taken),

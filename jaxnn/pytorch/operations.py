@@ -1,96 +1,85 @@
-"""PyTorch: attention and routers, recognised in the operations of the one pass up.
+"""PyTorch: the operations of the one pass up as programs of layers, in which JAX's readers read.
 
-    product of states -> scaled, masked, biases  ->  softmax  ->  product with a state
-    product of a state and a parameter  ->  softmax, sigmoid, topk  ->  experts
+a mode of torch's dispatcher  ->  operations between values  ->  a jaxpr of each layer
 
-A mode of torch's dispatcher sees each operation, whoever calls it, and changes none. Of a product
-of states the same steps are done with zeros in its place: a key that the softmax would give nothing
-there is masked. So `jaxnn.recognition.attention` has it for programs.
+It sees each operation, whoever calls it, and changes none. A value is what a tensor holds at a
+time: its memory, and how it lies there. What is written into is a new value, in all its views.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..recognition.attention import MASKED
+from ..jaxpr.example_independence import ExamplePlace, places_through
+from ..jaxpr.interpreter import Jaxpr
+from ..jaxpr.program import Flat
+from ..recognition.anatomy import Anatomy
+from ..recognition.step_graph import Graph
 from .activations import OF_INPUT, SIGMAS, Activations
+from .aten import (
+    CHOSEN,
+    CONVOLUTION,
+    LOGITS,
+    MASKING,
+    NEW,
+    PRODUCTS,
+    Lies,
+    Operand,
+    program_of,
+    seen_as,
+    with_part,
+)
 from .dispatch import FUSED, Done, OperationKind, by_name, each_operation, kind_of
-from .example_axes import Examples
-from .experts import Experts, experts_of
+from .experts import lists_of
 from .module_calls import MultiplyAdds
-from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origins, Provenance, Shift, axes_of, together
-from .tensors import mapped, memory_of, numbers_of, tensors_in
-from .types import Arguments, Named, OpOverload, Tensor, torch
+from .tensors import ByMemory, mapped, tensors_in
+from .types import Arguments, Named, OpOverload, Output, Tensor
 
-PRODUCTS = {  # the places of their factors
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "linear", "convolution", "embedding"), (0, 1)),
-    **dict.fromkeys(("addmm", "addbmm", "addmv", "baddbmm"), (1, 2)),
-    **dict.fromkeys(("_grouped_mm", "_scaled_mm"), (0, 1)),
-}
-MATRICES = ("mm", "bmm", "mv", "linear", "addmm", "addmv", "baddbmm")
-SOFTMAXES = ("_softmax", "_safe_softmax")
-WEIGHING, SELECTING = ("sigmoid",), ("topk", "max", "argmax")
-BY_HAND = "a softmax written by hand"
-LARGEST = ("amax", "max")
-KEEPING = ("_to_copy", "clone", "masked_fill", "where")  # a value but for some entries
-MASKING = (*KEEPING, "mul")  # powers whose sum is taken
-WAITING = 2  # powers whose sum has not come
-FAR = 60.0  # logits below the largest by more have powers that may be zero
-ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
+LAYERS = 256  # whose anatomies are kept: those of equal layers are equal
 
-Known = list[tuple[Tensor, Provenance]]
-# Logits (heads, rows, keys) and whether each is not masked, in pieces.
-Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
-# Those of several attentions -> what is kept of each
-Heads = Callable[[Sequence[Pieces]], list[Any]]
+Reader = Callable[[Anatomy, Mapping[int, Any]], Any]  # given numbers of its program's values
 
 
-class Powers(NamedTuple):
-    """exp of logits, before its sum is known."""
+class Recorded(NamedTuple):
+    """An operation: the states before it, its name and program, the values it takes and makes."""
 
-    logits: Any
-    without: Any  # the logits without products of states; None if they are made of none
-    origin: Provenance  # of what exp is taken of
-    kinds: tuple[str | None, ...]  # of its axes
-    stride: tuple[int, ...]  # of what comes out
-
-
-class Attended(NamedTuple):
-    """An attention."""
-
-    at: int  # the number of states that were there before it; then its layer
-    arrays: tuple[str, ...]  # names of the parameters that its queries and keys are products with
-    heads: int  # 0 of one that is not read
-    record: Any  # what was kept of its logits
-    is_of_states: bool = True  # its logits are a product of states, so that it attends
-
-    @property
-    def is_unread(self) -> bool:
-        return self.is_of_states and not self.heads
+    at: int
+    name: str
+    program: Jaxpr
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    may_attend: bool = False
 
 
-class Routed(NamedTuple):
-    """A router; tokens and selected as in `jaxnn.recognition.routers.Router`."""
+class RecognisedLayer(NamedTuple):
+    """A layer, what is recognised in it, its numbers, and the names of its arrays."""
 
-    at: int  # the number of states that were there before it; then its layer
-    arrays: tuple[str, ...]  # names of its parameters
-    experts: tuple[str, ...]  # names of those of its experts
-    tokens: int
-    selected: int
-    load: np.ndarray  # the share of each expert
+    layer: int
+    anatomy: Anatomy
+    record: Any
+    names: Sequence[str]
+
+
+class NamedGraph(NamedTuple):
+    """The graph of operations, names of its arrays, and its numbers of values of the record."""
+
+    graph: Graph
+    names: Sequence[str]
+    numbers: Mapping[int, int]
 
 
 class Recognised(NamedTuple):
-    """Attention and routers of a module, each with its layer."""
+    """Layers in which something is recognised."""
 
-    attentions: tuple[Attended, ...]
-    routers: tuple[Routed, ...]
-    # (layer, name) of kernels that may be attention, of which nothing is known.
-    unread: tuple[tuple[int, str], ...]
+    layers: tuple[RecognisedLayer, ...]
     failure: str  # why nothing more was looked for; empty if all was
+
+    @property
+    def unread(self) -> Iterable[tuple[int, str]]:
+        """Layers, and names of what may attend there and is not read."""
+        return ((of.layer, name) for of in self.layers for name in of.anatomy.unread)
 
 
 class Operations:
@@ -100,25 +89,25 @@ class Operations:
         self,
         parameters: Mapping[str, Any],
         inputs: Sequence[Any],
-        count: Callable[[], int],
-        heads: Heads,
-        products: MultiplyAdds,
-        activations: Activations,
-        examples: Examples,
+        read: Reader = lambda *_: None,
+        products: MultiplyAdds | None = None,
     ) -> None:
-        self.count, self.heads, self.products = count, heads, products
-        self.activations, self.apart = activations, examples
-        self.origins = Origins()
-        self.experts: Experts = experts_of(parameters)
+        self.read, self.products = read, products
+        self.count: Callable[[], int] = int  # of the states so far
+        self.activations: Activations | None = None
         self.examples = len(inputs[0])
-        self.softmaxes: list[Attended] = []
-        self.waiting: list[tuple[int, Pieces]] = []  # attentions of which nothing is kept yet
-        self.entries = 0  # of their logits
-        self.powers: dict[int, Powers] = {}
-        self.confirmed = set[int]()
-        self.routers: dict[tuple[int, frozenset[str]], Routed] = {}
-        self.used: dict[str, list[int]] = {}  # after how many states a parameter was multiplied
-        self.unread: list[tuple[int, str]] = []
+        self.places: dict[int, ExamplePlace] = {}  # of the examples in values
+        self.placed = 0  # operations of which these are known
+        self.lists = lists_of(parameters)
+        self.memory = ByMemory[dict[Lies, int]]({})  # values; the first one is the whole
+        self.recorded: list[Recorded] = []
+        self.types: list[Operand] = []  # of values
+        self.names: dict[int, str] = {}  # of parameters
+        self.inputs: list[int] = []
+        self.depends: set[int] = set()  # on these
+        self.kept: dict[int, Any] = {}  # numbers: of parameters, constants and what is asked for
+        self.before: dict[int, Any] = {}  # what the last operation has written into, by its id
+        self.is_image: set[int] = set()  # values whose last product is a convolution
         self.failure = ""
         self._try(self._begin, parameters, inputs)
 
@@ -128,21 +117,17 @@ class Operations:
 
     def _run(self, func: OpOverload, args: Arguments, kwargs: Named) -> Any:
         """Run an operation, and note what it has made."""
-        kind = kind_of(func)
-        if kind.is_view:
-            return func(*args, **kwargs)
-        is_lost = kind.is_in_place and kind.name in ("exp", *OF_INPUT)
-        written = args[0] if is_lost else None
-        before = None if written is None else written.detach().clone()
-        if kind.writes and self.origins.with_zeros:
-            self._try(self._prepare, kind, args, kwargs)
-        out, given = func(*args, **kwargs), tensors_in([*args, *kwargs.values()])
-        self.products.note(func, args, kwargs, out)
+        kind, given = kind_of(func), tensors_in([*args, *kwargs.values()])
+        self.before = {}
+        if kind.writes:
+            self._try(self._prepare, kind, args, kwargs, given)
+        out = func(*args, **kwargs)
         done = Done(kind, func, args, kwargs, given, out)
-        self.apart.note(done)
-        self._try(self._note, done, before)
+        if not kind.is_view and self.products is not None:
+            self.products.note(func, args, kwargs, out)
+        self._try(self._note, done)
         if kind.name in SIGMAS:
-            self._try(self._activated, done, before)
+            self._try(self._activated, done)
         return out
 
     def _try(self, step: Callable[..., None], *given: Any) -> None:
@@ -151,422 +136,297 @@ class Operations:
             try:
                 step(*given)
             except Exception as error:
-                self.failure = _words(error)
+                self.failure = f"{type(error).__name__}: {error}".splitlines()[0]
 
-    def recognised(self, layer_of: Callable[[int], int]) -> Recognised:
-        """Return what was recognised; a layer is that of the next state."""
-        routers = []
-        for (at, _), found in self.routers.items():
-            layer = layer_of(at)
-            later = {n for n, uses in self.used.items() if any(layer_of(i) == layer for i in uses)}
-            experts = self.experts.of(found.arrays, len(found.load), later)
-            if experts:
-                routers.append(found._replace(at=layer, experts=experts))
-        self._try(self._keep)
-        attentions = [self.softmaxes[i] for i in sorted(self.confirmed)]
-        unread = [
-            *self.unread,
-            *((attention.at, BY_HAND) for attention in attentions if attention.is_unread),
-        ]
-        return Recognised(
-            tuple(
-                attention._replace(at=layer_of(attention.at))
-                for attention in attentions
-                if attention.record is not None
-            ),
-            tuple(routers),
-            tuple((layer_of(at), name) for at, name in unread),
-            self.failure,
-        )
+    def value(self, tensor: Tensor) -> tuple[int | None, bool]:
+        """Return the value of a tensor, and if each entry of its first axis is of one example."""
+        self._try(self._place)
+        v = None if self.failure else self._value(tensor)
+        return v, v is not None and self.places.get(v) == ExamplePlace(0, 1)
+
+    def _place(self) -> None:
+        """Note where examples lie in what was made since."""
+        for operation in self.recorded[self.placed :]:
+            places = tuple(map(self.places.get, operation.inputs))
+            if any(places):
+                made = places_through(operation.program, places, self.examples)
+                pairs = zip(operation.outputs, made, strict=True)
+                self.places.update((v, place) for v, place in pairs if place is not None)
+        self.placed = len(self.recorded)
+
+    # Values
 
     def _begin(self, parameters: Mapping[str, Any], inputs: Sequence[Any]) -> None:
         for name, p in parameters.items():
-            self.origins[p] = Provenance(arrays=frozenset({name}))
+            v = self._new(p)
+            self.names[v], self.kept[v] = name, p.detach()
         for tensor in inputs:
-            self.origins[tensor] = Provenance(depends=True)
+            v = self._new(tensor)
+            self.inputs.append(v)
+            self.depends.add(v)
+            if tensor.ndim and len(tensor) == self.examples:
+                self.places[v] = ExamplePlace(0, 1)
 
-    def _prepare(self, kind: OperationKind, args: Arguments, kwargs: Named) -> None:
-        """Copy what a product of states is written into: the copy is written into without it."""
-        given = tensors_in([*args, *kwargs.values()])
-        if not any(self.origins[t].without is not None for t in given):
-            return
+    def _typed(self, operand: Operand) -> int:
+        self.types.append(operand)
+        return len(self.types) - 1
+
+    def _new(self, tensor: Tensor) -> int:
+        v = self._typed(Operand.of(tensor))
+        self.memory[tensor] = self.memory[tensor] | {_lies(tensor): v}
+        return v
+
+    def _value(self, tensor: Tensor) -> int | None:
+        """Return the value of a tensor; None of a constant."""
+        values, lies = self.memory[tensor], _lies(tensor)
+        if values and lies not in values:  # a view that was made before what is there
+            at, whole = next(iter(values.items()))
+            self._add(
+                "", seen_as(self.types[whole], at, Operand.of(tensor), lies), [whole], [tensor]
+            )
+        return self.memory[tensor].get(lies)
+
+    def _constant(self, tensor: Tensor) -> int:
+        v = self._typed(Operand.of(tensor))
+        self.kept[v] = self.before.get(id(tensor), tensor).detach()
+        return v
+
+    def _add(
+        self, name: str, program: Jaxpr, inputs: Sequence[int], tensors: Sequence[Any], **more: Any
+    ) -> list[int]:
+        """Add an operation to the record; return the values that it makes."""
+        outputs = [*map(self._new, tensors)]
+        operation = Recorded(self.count(), name, program, (*inputs,), (*outputs,), **more)
+        self.recorded.append(operation)
+        if not self.depends.isdisjoint(inputs):
+            self.depends.update(outputs)
+        return outputs
+
+    def _prepare(
+        self, kind: OperationKind, args: Arguments, kwargs: Named, given: list[Any]
+    ) -> None:
+        """Copy what is going to be written into, if its numbers may be asked for."""
+        is_known = any(t in self.memory for t in given)
         for i, name in kind.writes:
-            for tensor in tensors_in(args[i] if i < len(args) else kwargs.get(name)):
-                origin = self.origins[tensor]
-                if origin.without is None and tensor.is_floating_point():
-                    size = tensor.untyped_storage().nbytes() // tensor.element_size()
-                    memory = tensor.detach().as_strided((size,), (1,), 0).clone()
-                    self.origins[tensor] = origin._replace(without=memory)
+            for t in tensors_in(args[i] if i < len(args) else kwargs.get(name)):
+                values = self.memory[t]
+                if (is_known and not values) or kind.name in ("exp", *OF_INPUT):
+                    several = (t,) if values or t._base is None else (t, t._base)
+                    self.before |= {id(v): v.detach().clone() for v in several}
+                for v in self.kept.keys() & {*values.values()}:
+                    self.kept[v] = self.kept[v].clone()
 
-    def _note(self, done: Done, before: Tensor | None) -> None:
-        """Note what an operation has made; before: what it was written into, if it is an exp."""
-        kind, func, args, kwargs, tensors, out = done
-        name = kind.name
-        given = [(t, self.origins[t]) for t in tensors]
-        known = [(t, origin) for t, origin in given if origin is not NOTHING]
-        if not known:
+    def _note(self, done: Done) -> None:
+        """Note what an operation has made."""
+        kind, func, args, kwargs, given, out = done
+        outputs, name = tensors_in(out), kind.name
+        known = [self._value(t) for t in given]
+        is_seen = kind.is_view and all(_lies(t) in self.memory[t] for t in outputs)
+        if name in NEW or not outputs or is_seen or all(v is None for v in known):
             return
-        if kind.may_attend:
-            self._add_unread(name)
-        outputs = tensors_in(out)
-        first, source = known[0]
-        if name in PRODUCTS and not kind.is_in_place:
-            made = self._product(name, args, kwargs, out)
-        elif name.startswith(FUSED):
-            made = self._fused(func, args, kwargs)
-        else:
-            made = together([origin for _, origin in known])
-            if name in SOFTMAXES:
-                made = self._softmax(args[0], args[1], out, made)
-                self._route(first, source, args[1], out)
-            else:
-                made = self._by_hand(done, outputs, known, made, before)
-                if name in WEIGHING:
-                    self._route(first, source, -1, out)
-                elif name in SELECTING:
-                    place = 2 if name == "topk" else 1
-                    axis = args[place] if len(args) > place and args[place] is not None else -1
-                    self._select(name, first, source, axis, outputs[-1])
-                self._follow(done, given, outputs, made)
-                return
-        for tensor in outputs:
-            self.origins[tensor] = made
+        pairs = zip(given, known, strict=True)
+        inputs = [self._constant(t) if v is None else v for t, v in pairs]
+        self._keep(done, inputs)
+        program = program_of(func, *_spec(args, kwargs, given), tuple(map(Operand.of, outputs)))
+        wholes = [self._whole(t) if kind.writes else None for t in outputs]
+        for t in outputs if kind.writes else ():
+            self.memory[t] = {}
+        made = self._add(name, program, inputs, outputs, may_attend=kind.may_attend)
+        for t, v, whole in zip(outputs, made, wholes, strict=True):
+            if whole is not None and whole[0] != _lies(t):
+                self._written_in_part(t, v, *whole)
+        last = name == CONVOLUTION or (
+            name not in PRODUCTS and not self.is_image.isdisjoint(inputs)
+        )
+        self.is_image.update(made if last else ())
+        if name in CHOSEN:
+            self.kept.update(zip(made, (t.detach() for t in outputs), strict=True))
 
-    def _activated(self, done: Done, before: Tensor | None) -> None:
+    def _whole(self, tensor: Tensor) -> tuple[Lies, int] | None:
+        """Return how what holds a memory as a whole lies there, and its value."""
+        values = self.memory[tensor]
+        if not values and tensor._base is not None:
+            values = {_lies(tensor._base): self._constant(tensor._base)}
+        return next(iter(values.items()), None)
+
+    def _written_in_part(self, tensor: Tensor, part: int, lies: Lies, before: int) -> None:
+        """Note of a memory that was written into in part what it holds as a whole."""
+        types, whole = (self.types[part], self.types[before]), self._typed(self.types[before])
+        self.memory[tensor] = {lies: whole, _lies(tensor): part}
+        if prod(types[0].shape) == prod(types[1].shape):
+            program = seen_as(types[0], _lies(tensor), types[1], lies)
+            inputs: tuple[int, ...] = (part,)
+        else:
+            program = with_part(types[0], _lies(tensor), types[1], lies)
+            inputs = (before, part)
+        self.recorded.append(Recorded(self.count(), "", program, inputs, (whole,)))
+        if not self.depends.isdisjoint(inputs):
+            self.depends.add(whole)
+
+    def _keep(self, done: Done, inputs: Sequence[int]) -> None:
+        """Keep what a reader may ask for: what may be logits, queries, keys or a mask."""
+        name, given, size = done.kind.name, done.given, max(t.numel() for t in tensors_in(done.out))
+        places: Iterable[int] = ()
+        if name in LOGITS:
+            places = (0,)
+        elif name.startswith(FUSED):
+            places = (i for i in range(len(given)) if i != 2)
+        elif name in MASKING:
+            masks = (not t.is_floating_point() or t.numel() < size for t in given)
+            places = (i for i, is_mask in enumerate(masks) if is_mask)
+        for i in places:
+            if inputs[i] in self.depends:
+                t = given[i]
+                self.kept.setdefault(inputs[i], self.before.get(id(t), t).detach())
+
+    def _activated(self, done: Done) -> None:
         """Note an activation of something that depends on the inputs."""
         kind, func, args, kwargs, _, out = done
-        origin = self.origins[out]
-        if origin.depends:
-            kinds = origin.kinds(out)
+        v = self._value(out)
+        if v in self.depends and self.activations is not None:
             # Its units are the columns of the product before it, or else the channels of an image.
-            axis = kinds.index(RIGHT) if RIGHT in kinds else 1
-            z = before if kind.is_in_place else args[0]
+            axis = 1 if v in self.is_image else -1
+            z = self.before.get(id(args[0])) if kind.is_in_place else args[0]
             self.activations.note(kind.name, z, out, axis, by_name(func, args, kwargs))
 
-    def _add_unread(self, name: str) -> None:
-        if (self.count(), name) not in self.unread:
-            self.unread.append((self.count(), name))
+    # Layers
 
-    # Products
+    def recognised(self, layer_of: Callable[[int], int], output: Output) -> Recognised:
+        """Return what is recognised in layers, given the output; a layer is of the next state."""
+        layers = list[RecognisedLayer]()
+        self._try(self._recognise, layer_of, tensors_in(output), layers)
+        return Recognised(tuple(layers), self.failure)
 
-    def _product(self, name: str, args: Arguments, kwargs: Named, out: Tensor) -> Provenance:
-        left, right = (self.origins[args[i]] for i in PRODUCTS[name])
-        kinds: tuple[str | None, ...] = (None,) * out.ndim
-        if name in MATRICES:
-            of_left = LEFT if name == "linear" else BATCH
-            kinds = (*[of_left] * (out.ndim - 2), LEFT, *[RIGHT] * (out.ndim > 1))
-        factors = left.arrays | right.arrays
-        for array in {
-            name for origin in (left, right) if not origin.depends for name in origin.arrays
-        }:
-            self.used.setdefault(array, []).append(self.count())
-        if left.depends and right.depends:
-            self.confirmed |= left.softmaxes | right.softmaxes
-            without = None
-            if name in MATRICES:
-                without = torch.zeros_like(out)
-                beta = kwargs.get("beta", 1)
-                if PRODUCTS[name] == (1, 2) and beta:
-                    without += beta * args[0].detach()
-            given = frozenset({LEFT, RIGHT})
-            return Provenance(True, frozenset(), axes_of(out, kinds), given, factors, without)
-        if left.depends or right.depends:
-            side, other = (LEFT, right) if left.depends else (RIGHT, left)
-            return Provenance(True, other.arrays, axes_of(out, kinds), frozenset({side}), factors)
-        return Provenance(arrays=factors)
-
-    def _follow(self, done: Done, given: Known, outputs: list[Any], made: Provenance) -> None:
-        """Note what an operation that is no product makes, and what it would without products."""
-        without: list[Any] = [None] * len(outputs)
-        if self.origins.with_zeros and not done.kind.is_drawn and outputs:
-            zeroed = {id(t): o.without_product(t) for t, o in given if o.without is not None}
-            if zeroed:
-                args, kwargs = mapped((done.args, done.kwargs), lambda t: zeroed.get(id(t), t))
-                instead = done.func(*args, **kwargs)
-                without = tensors_in(instead)
-        kinds = self._kinds(given, outputs, made)
-        memory = {memory_of(t): o for t, o in given}
-        for tensor, zero, axes in zip(outputs, without, kinds, strict=True):
-            place = memory_of(tensor)
-            if place in memory:  # a view, or what is changed in place, of which zeros are too
-                before = memory[place]
-                new = made._replace(axes=before.axes or axes, without=before.without)
-            elif zero is not None and zero.dtype.is_floating_point:
-                new = made._replace(axes=axes, without=_laid_out(zero, tensor))
-            else:
-                new = made._replace(axes=axes) if axes else made
-            self.origins[tensor] = new
-
-    def _kinds(self, given: Known, outputs: Any, made: Provenance) -> list[Any]:
-        """Return the axes of outputs, which are those of the value that the last product made."""
-        source = next(((t, o) for t, o in given if o.axes and o.depends == made.depends), None)
-        if source is None:
-            return [()] * len(outputs)
-        tensor, origin = source
-        place = tensor.shape, tensor.stride()
-        if all((t.shape, t.stride()) == place for t in outputs):
-            return [origin.axes] * len(outputs)
-        kinds = origin.kinds(tensor)
-        missing = [max(t.ndim - len(kinds), 0) for t in outputs]
-        return [
-            axes_of(t, (*[None] * more, *kinds)) if t.ndim == more + len(kinds) else ()
-            for t, more in zip(outputs, missing, strict=True)
-        ]
-
-    # Attention
-
-    def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Provenance) -> Provenance:
-        """Return the origin of a softmax, and read its logits if it attends."""
-        origin, axis = self.origins[logits], axis % max(logits.ndim, 1)
-        kinds = origin.kinds(logits)
-        made = made._replace(axes=axes_of(out, kinds))
-        if not _attends(origin, kinds, axis):
-            return made
-        without = None if origin.without is None else origin.without_product(logits)
-        number = self._add(
-            origin, *self._pieces(logits.detach(), without, axis, kinds), logits.numel()
-        )
-        return made._replace(given=frozenset(), softmaxes=made.softmaxes | {number})
-
-    def _add(self, origin: Provenance, heads: int, pieces: Pieces, entries: int) -> int:
-        """Note an attention and its logits; return its number."""
-        number = len(self.softmaxes)
-        self.softmaxes.append(Attended(self.count(), tuple(sorted(origin.factors)), heads, None))
-        self._wait(number, pieces, entries)
-        return number
-
-    def _wait(self, number: int, pieces: Pieces, entries: int) -> None:
-        """Leave the logits of an attention until there are many; many are read at once."""
-        is_large = entries > ENTRIES
-        self.waiting.append((number, pieces if is_large else [*pieces]))
-        self.entries += entries
-        if self.entries > ENTRIES:
-            self._keep()
-
-    def _keep(self) -> None:
-        """Keep what is wanted of the logits of attentions, and these no longer."""
-        numbers = [number for number, _ in self.waiting]
-        for number, record in zip(
-            numbers, self.heads([pieces for _, pieces in self.waiting]), strict=True
-        ):
-            self.softmaxes[number] = self.softmaxes[number]._replace(record=record)
-        self.waiting, self.entries = [], 0
-
-    def _by_hand(
-        self, done: Done, outputs: list[Any], known: Known, made: Provenance, before: Tensor | None
-    ) -> Provenance:
-        """Return the origin of what may be a step of a softmax that is written by hand."""
-        name, args, (first, source) = done.kind.name, done.args, known[0]
-        if name in LARGEST:
-            return made._replace(has_largest=True)
-        if name == "sub" and len(known) == 2:
-            largest, shift = known[1]
-            if shift.has_largest and not source.has_largest and largest is args[1]:
-                (out,) = outputs
-                shifted = Shift(largest, out.shape, out.stride())
-                return made._replace(has_largest=False, shift=shifted)
-        if name == "exp":
-            return self._add_powers(first if before is None else before, source, made, outputs[0])
-        if name == "sum":
-            self._read(args, first, source)
-            return made
-        if name in MASKING:
-            for tensor, origin in known:
-                if any(t.shape != tensor.shape for t in outputs):
-                    continue
-                if origin.shift is not None and name in KEEPING:
-                    made = made._replace(shift=origin.shift, has_largest=False)
-                if origin.powers is not None:
-                    made = made._replace(powers=origin.powers)
-        return made
-
-    def _add_powers(
-        self, exponents: Tensor, origin: Provenance, made: Provenance, out: Tensor
-    ) -> Provenance:
-        """Note exp of what may be logits."""
-        is_of_states = origin.without is not None
-        if not is_of_states and len(origin.given) != 1:
-            return made
-        number = len(self.softmaxes)
-        self.softmaxes.append(Attended(self.count(), (), 0, None, is_of_states))
-        logits = exponents.detach()
-        if origin.shift is not None:
-            logits = origin.shift.added_to(exponents)
-        # The sum that makes a softmax of it comes later, if it does; logits are large, so that
-        # only the last few are waited for.
-        if logits is not None and not origin.has_largest:
-            without = origin.without_product(exponents).clone() if is_of_states else None
-            self.powers[number] = Powers(
-                logits, without, origin, origin.kinds(exponents), out.stride()
-            )
-            for oldest in [*self.powers][:-WAITING]:
-                del self.powers[oldest]
-        return made._replace(powers=number, softmaxes=made.softmaxes | {number})
-
-    def _read(self, args: Arguments, numerators: Tensor, origin: Provenance) -> None:
-        """Read the logits of a softmax, or of a router, of which the sum is taken."""
-        number, axes = origin.powers, args[1] if len(args) > 1 else None
-        powers = None if number is None else self.powers.get(number)
-        if number is None or powers is None or axes is None or len(axes) != 1:
-            return
-        logits = powers.logits
-        if (numerators.shape, numerators.stride()) != (logits.shape, powers.stride):
-            return
-        axis = axes[0] % logits.ndim
-        self._route(numerators, origin, axis, numerators)
-        if not _attends(powers.origin, powers.kinds, axis):
-            return
-        del self.powers[number]
-        without = powers.without
-        if without is None:  # an entry that is left out, though its power is none that is lost
-            near = logits > logits.amax(axis, keepdim=True) - FAR
-            logits = logits.masked_fill((numerators.detach() == 0) & near, -np.inf)
-        elif origin.without is not None:
-            without = without.masked_fill(origin.without_product(numerators) == 0, -np.inf)
-        heads, pieces = self._pieces(logits, without, axis, powers.kinds)
-        arrays = tuple(sorted(powers.origin.factors))
-        self.softmaxes[number] = Attended(self.softmaxes[number].at, arrays, heads, None)
-        self._wait(number, pieces, logits.numel())
-
-    def _pieces(
-        self, logits: Tensor, without: Tensor | None, axis: int, kinds: Sequence[str | None]
-    ) -> tuple[int, Pieces]:
-        """Return the number of heads, and logits of some examples at a time, by heads."""
-        sizes = tuple(logits.shape)
-        # What is known of the axes of a product; else all but the last two are those of a batch.
-        known = [kind == BATCH for kind in kinds] if any(kinds) else [True] * (len(sizes) - 2)
-        batch = [i for i, is_batch in enumerate(known) if is_batch and i != axis]
-        if batch == [0] and axis and sizes[0] % self.examples == 0:  # examples and heads in one
-            sizes = (self.examples, sizes[0] // self.examples, *sizes[1:])
-            batch, axis = [1], axis + 1
-        order = _order(len(sizes), [i for i in batch if i], axis)
-        shape = tuple(prod(sizes[i] for i in axes) for axes in order)
-
-        def by_heads(v: Tensor) -> Tensor:
-            return v.reshape(sizes).permute([i for axes in order for i in axes]).reshape(shape)
-
-        return shape[1], _in_pieces(
-            by_heads(logits), None if without is None else by_heads(without)
-        )
-
-    def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Provenance:
-        """Note the attention of a kernel that takes queries, keys and values."""
-        given = by_name(func, args, kwargs)
-        q, k = given["query"].detach(), given["key"].detach()
-        origins = [self.origins[given[name]] for name in ("query", "key", "value")]
-        if not any(origin.depends for origin in origins):
-            return together(origins)
-        mask = given.get("attn_bias", given.get("attn_mask"))
-        scale = given.get("scale")
-        scale = q.shape[-1] ** -0.5 if scale is None else scale
-        if k.shape[-3] != q.shape[-3]:
-            k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
-
-        def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            count = max(ENTRIES // max(prod(q.shape[1:-1]) * k.shape[-2], 1), 1)
-            for i in range(0, len(q), count):
-                some = slice(i, i + count)
-                products = q[some].float() @ k[some].float().transpose(-1, -2) * scale
-                bias = None
-                if given.get("is_causal"):
-                    above = torch.ones_like(products, dtype=torch.bool).triu(1)
-                    bias = torch.zeros_like(products).masked_fill_(above, -np.inf)
-                if mask is not None:
-                    added = mask.detach().expand(*q.shape[:-1], k.shape[-2])[some]
-                    bias = torch.zeros_like(products) if bias is None else bias
-                    is_added = added.is_floating_point()
-                    bias = bias + added if is_added else bias.masked_fill(~added, -np.inf)
-                if bias is None:
-                    values = _by_heads(products)
-                    yield values, np.ones(values.shape, bool)
-                else:
-                    yield from _in_pieces(products + bias, bias)
-
-        both = Provenance(factors=origins[0].arrays | origins[1].arrays)
-        entries = prod(q.shape[:-1]) * k.shape[-2]
-        self.confirmed.add(self._add(both, q.shape[-3], pieces(), entries))
-        return Provenance(True)
-
-    # Routers
-
-    def _route(self, scores: Tensor, origin: Provenance, axis: int, out: Tensor) -> None:
-        """Note what weighs as many as there are experts."""
-        axis = axis % max(scores.ndim, 1)
-        count = self._experts(scores, origin, axis)
-        if count:
-            weights = out.detach().double().movedim(axis, -1).reshape(-1, count)
-            load = (weights / weights.sum(-1, keepdim=True)).mean(0)
-            self._add_router(scores, origin, count, count, load)
-
-    def _select(
-        self, name: str, scores: Tensor, origin: Provenance, axis: int, chosen: Tensor
+    def _recognise(
+        self, layer_of: Callable[[int], int], outputs: list[Any], layers: list[RecognisedLayer]
     ) -> None:
-        """Note what selects among as many as there are experts."""
-        count = self._experts(scores, origin, axis)
-        if count and not chosen.is_floating_point():  # else the largest of all
-            load = torch.bincount(chosen.flatten(), minlength=count) / chosen.numel()
-            selected = chosen.numel() * count // scores.numel()
-            self._add_router(scores, origin, count, selected, load)
+        of_layers: dict[int, list[Recorded]] = {}
+        fixed: dict[int, Recorded] = {}  # what is made of parameters alone
+        taken = {v: {0} for v in self.values(outputs)}  # values, by layers; 0 of the output
+        for operation in self.recorded:
+            layer = layer_of(operation.at)
+            of_layers.setdefault(layer, []).append(operation)
+            fixed |= {v: operation for v in operation.outputs if v not in self.depends}
+            for v in operation.inputs:
+                taken.setdefault(v, set()).add(layer)
+        for layer, operations in of_layers.items():
+            if any(map(self._may_be_told, operations)):
+                ends = {v for v, layers_of in taken.items() if layers_of - {layer}}
+                of_layer = self._layer(layer, _with_fixed(operations, fixed), ends)
+                if of_layer.record is not None or of_layer.anatomy.unread:
+                    layers.append(of_layer)
 
-    def _experts(self, scores: Tensor, origin: Provenance, axis: int) -> int:
-        """Return the number of experts along an axis; 0 if it counts none."""
-        if (
-            len(origin.given) != 1
-            or not scores.ndim
-            or scores.shape[axis] not in self.experts.counts
-        ):
-            return 0
-        kind = origin.kinds(scores)[axis]
-        return 0 if kind is None or kind in origin.given else int(scores.shape[axis])
+    def _may_be_told(self, operation: Recorded) -> bool:
+        name = operation.name
+        is_softmax = name in LOGITS or name.startswith(FUSED)
+        return is_softmax or operation.may_attend or (name in CHOSEN and bool(self.lists))
 
-    def _add_router(
-        self, scores: Tensor, origin: Provenance, count: int, selected: int, load: Tensor
-    ) -> None:
-        """Note a router; one that selects counts more than one that weighs."""
-        key, arrays = (self.count(), origin.arrays), tuple(sorted(origin.arrays))
-        tokens = scores.numel() // count
-        if selected < count or key not in self.routers:
-            routed = Routed(key[0], arrays, (), tokens, selected, numbers_of(load))
-            self.routers[key] = routed
+    def graph(self, outputs: Iterable[int]) -> NamedGraph:
+        """Return all that was recorded, up to some values."""
+        return self._named_graph(self.recorded, {*outputs})
+
+    def values(self, tensors: Iterable[Any]) -> list[int]:
+        """Return the values of tensors that are no constants."""
+        return [v for v in map(self._value, tensors) if v is not None]
+
+    def parameters_behind(self, tensor: Tensor) -> set[str]:
+        """Return the names of the parameters that a tensor is made of, also by what is detached."""
+        needed = {*self.values([tensor])}
+        for operation in reversed(self.recorded):
+            needed.update(operation.inputs if not needed.isdisjoint(operation.outputs) else ())
+        return {self.names[v] for v in needed & self.names.keys()}
+
+    def _layer(
+        self, layer: int, operations: Sequence[Recorded], outside: set[int]
+    ) -> RecognisedLayer:
+        """Return what is recognised in the operations of a layer, some of whose values leave it."""
+        graph, names, numbers = self._named_graph(operations, outside)
+        anatomy = _anatomy(graph)
+        known = {v: self.kept[u] for u, v in numbers.items() if u in self.kept}
+        is_known = bool(anatomy.attentions or anatomy.routers)
+        record = self.read(anatomy, known) if is_known else None
+        return RecognisedLayer(layer, anatomy, record, names)
+
+    def _named_graph(self, operations: Sequence[Recorded], outside: set[int]) -> NamedGraph:
+        """Return the graph of operations, of which some values go elsewhere."""
+        made = {v for operation in operations for v in operation.outputs}
+        taken = dict.fromkeys(v for operation in operations for v in operation.inputs)
+        entering = [v for v in taken if v not in made]
+        used = {self.names[v] for v in entering if v in self.names}
+        used.update(*(names for _, names in self.lists if not used.isdisjoint(names)))
+        arrays = dict(sorted((name, v) for v, name in self.names.items() if name in used))
+        constants = [v for v in entering if v not in self.names and v not in self.depends]
+        states = [v for v in entering if v in self.depends]
+        ends = [v for v in made if v in self.kept or v in outside]
+        place = {v: i for i, v in enumerate([*constants, *arrays.values(), *states])}
+        for operation in operations:
+            place |= {v: len(place) + i for i, v in enumerate(operation.outputs)}
+        order = {name: i for i, name in enumerate(arrays)}
+        graph = _graph(
+            tuple((o.program, *(tuple(map(place.get, vs)) for vs in o[3:5])) for o in operations),
+            *(
+                tuple(map(self.types.__getitem__, vs))
+                for vs in (constants, arrays.values(), states)
+            ),
+            tuple(map(place.__getitem__, ends)),
+            tuple(
+                (count, tuple(sorted(map(order.__getitem__, names))))
+                for count, names in self.lists
+                if order.keys() >= {*names}
+            ),
+        )
+        inside = (*graph.flat.inputs, *graph.flat.outputs)
+        values = (*constants, *arrays.values(), *states, *ends)
+        return NamedGraph(graph, [*arrays], dict(zip(values, inside, strict=True)))
 
 
-def _attends(origin: Provenance, kinds: Sequence[str | None], axis: int) -> bool:
-    """Tell whether a softmax over an axis attends: of a product of states, or over positions."""
-    return origin.without is not None or (len(origin.given) == 1 and kinds[axis] in origin.given)
+def _with_fixed(operations: Sequence[Recorded], fixed: Mapping[int, Recorded]) -> list[Recorded]:
+    """Return operations of a layer, behind others that make of parameters what it takes."""
+    needed = {v for operation in operations for v in operation.inputs}
+    made = {v for operation in operations for v in operation.outputs}
+    before = list[Recorded]()
+    waiting = [v for v in needed if v in fixed and v not in made]
+    for v in waiting:
+        operation = fixed[v]
+        if operation not in before:
+            before.append(operation)
+            waiting += [u for u in operation.inputs if u in fixed and u not in made]
+    return [*before[::-1], *operations]
 
 
-def _order(count: int, heads: list[int], axis: int) -> tuple[list[int], ...]:
-    """Return the axes of logits that count examples, heads, rows and keys; the keys' is given."""
-    rows = [i for i in range(1, count) if i not in (*heads, axis)]
-    return [0] if axis else [], heads, rows, [axis]
+@lru_cache(maxsize=LAYERS)
+def _graph(
+    programs: Sequence[tuple[Jaxpr, Sequence[int], Sequence[int]]],
+    constants: Sequence[Operand],
+    arrays: Sequence[Operand],
+    states: Sequence[Operand],
+    ends: Sequence[int],
+    lists: Sequence[tuple[int, tuple[int, ...]]],
+) -> Graph:
+    """Return the graph of a layer of programs, with the numbers of what they take and make."""
+    types = [operand.type for operand in (*constants, *arrays, *states)]
+    flat = Flat.joined(types, programs, ends)
+    return Graph.of_flat(flat, len(states), constants=len(constants), lists=lists)
 
 
-def _in_pieces(logits: Tensor, without: Tensor | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield logits (examples, heads, rows, keys) as (heads, rows, keys), and which are seen."""
-    count = len(logits) if logits.numel() <= ENTRIES else 1
-    for i in range(0, len(logits), count):
-        values = logits[i : i + count]
-        if without is None:
-            seen = values > values.amax(-1, keepdim=True) - 1e8
-        else:
-            piece = without[i : i + count]
-            seen = piece > piece.amax(-1, keepdim=True) + MASKED
-        yield _by_heads(values), _by_heads(seen)
+_anatomy = lru_cache(maxsize=LAYERS)(Anatomy.of_graph)
 
 
-def _by_heads(values: Tensor) -> np.ndarray:
-    """Return (examples, heads, rows, keys) as (heads, rows, keys), in memory of its own."""
-    moved = values.transpose(0, 1).flatten(1, 2)
-    return numbers_of(moved.clone() if moved.data_ptr() == values.data_ptr() else moved)
+def _lies(tensor: Tensor) -> Lies:
+    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
 
 
-def _laid_out(values: Tensor, like: Tensor) -> Any:
-    """Return values in memory laid out as that of another tensor."""
-    size = like.untyped_storage().nbytes() // like.element_size()
-    memory = values.new_zeros(size)
-    memory.as_strided(like.shape, like.stride(), like.storage_offset()).copy_(values)
-    return memory
+def _spec(args: Arguments, kwargs: Named, given: Sequence[Any]) -> tuple[Any, Any]:
+    """Return arguments with operands for tensors; these alone if others cannot be compared."""
+    spec = _tuples(mapped((args, [*kwargs.items()]), Operand.of))
+    try:
+        hash(spec)
+    except TypeError:
+        return tuple(map(Operand.of, given)), ()
+    return spec[0], spec[1]
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _tuples(given: Any) -> Any:
+    """Return arguments that can be compared."""
+    is_several = isinstance(given, tuple | list) and not isinstance(given, Operand)
+    return tuple(map(_tuples, given)) if is_several else given

@@ -1,7 +1,7 @@
 """Anatomy: what is recognised in the program of a layer, and its numbers for one state."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -42,11 +42,18 @@ class Anatomy:
     def of(cls, closed: Jaxpr, state: PyTree, out: PyTree = None) -> "Anatomy":
         """Return that of a jaxpr, (arrays, state) -> state, given what goes in and comes out."""
         graph = Graph.of(closed, state)
+        return replace(
+            cls.of_graph(graph),
+            skip=skip_of(graph, state),
+            added=tuple(added_arrays_of(graph)),
+            structure=None if out is None else jax.tree.structure(out),
+        )
+
+    @classmethod
+    def of_graph(cls, graph: Graph) -> "Anatomy":
+        """Return that of a program, without what is told of its state."""
         unread = dict.fromkeys(unread_of(graph))
-        recognised = tuple(attentions_of(graph)), tuple(routers_of(graph))
-        structure = None if out is None else jax.tree.structure(out)
-        of_state = skip_of(graph, state), tuple(added_arrays_of(graph))
-        return cls(graph, *recognised, tuple(unread), *of_state, structure)
+        return cls(graph, tuple(attentions_of(graph)), tuple(routers_of(graph)), tuple(unread))
 
     @cached_property
     def logits(self) -> tuple[int, ...]:
@@ -85,9 +92,15 @@ class Anatomy:
             return LayerNumbers()
         flat = self.graph.flat
         leaves = jax.tree.leaves((arrays, state))
-        known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))
+        return self.read(dict(zip(flat.inputs, leaves, strict=True)) | (logits or {}))
+
+    def read(self, known: dict[int, Any]) -> LayerNumbers:
+        """Return the numbers of all from values of the program that are known."""
+        if self.graph is None:
+            return LayerNumbers()
+        known = self.graph.flat.constants | known
         return LayerNumbers(
-            tuple(logits_of(self.graph, part, known, logits or {}) for part in self.attentions),
+            tuple(logits_of(self.graph, part, known) for part in self.attentions),
             tuple(load_of(self.graph, part, known) for part in self.routers),
         )
 

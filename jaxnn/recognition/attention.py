@@ -14,20 +14,20 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax.extend.core import primitives
 from jaxtyping import Array, Bool, Float
 
 from ..arrays.loops import barrier
 from ..arrays.spread import merged, spec_of, zeros
 from ..jaxpr.axis_kinds import EXAMPLES, FEATURES, POSITIONS, Axis
+from ..jaxpr.primitives import DOT, EXP, LARGEST, LOOPS, SCALING, SHIFTING
 from ..jaxpr.program import TracedStep, behind, primitives_in
 from .step_graph import Graph, Softmax
 
 WORDS = ("attention", "attn")  # in the names of kernels
 NAMES = ("target_name", "call_target_name", "name")  # parameters of a kernel that has one
-LOOPS = ("scan", "while", "cond")
-# What leaves logits of 0 as they are.
-SCALING = {"broadcast_in_dim", "convert_element_type", "copy", "div", "mul", "neg"}
-SCALING |= {"reshape", "squeeze", "transpose"}
+BY_HAND = "a softmax written by hand"
+FAR = 1e8  # below the largest one lie masked logits
 MASKED = -46.0  # below the largest logit of a row, with zero products: such a key gets nothing
 
 
@@ -103,36 +103,43 @@ def attentions_of(graph: Graph) -> Iterator[Attention]:
 
 def unread_of(graph: Graph) -> Iterator[str]:
     """Yield the names of loops and kernels that take the state and may attend inside."""
+    known = {softmax.powers for softmax in graph.softmaxes()}
     for step in graph.flat.steps:
         if not any(map(graph.depends, step.inputs)):
             continue
-        eqn = step.eqn
+        eqn, (out, *_) = step.eqn, step.outputs
+        if eqn.primitive is primitives.exp_p and out not in known:
+            products = graph.products_above(out), graph.products_behind([out])
+            if all(any(_is_of_states(graph, s) for s in several) for several in products):
+                yield BY_HAND
         names = (eqn.primitive.name, *(str(eqn.params.get(key, "")) for key in NAMES))
         is_attention = any(word in name.lower() for name in names for word in WORDS)
         counts = Counter(primitives_in(eqn))
         is_loop = eqn.primitive.name in LOOPS
         # A loop has a maximum too, as a softmax has: exp alone is in the softplus of a solver's
         # steps.
-        is_softmax = counts["exp"] and (counts["reduce_max"] or not is_loop)
-        if is_attention or (counts["dot_general"] > 1 and is_softmax):
+        is_softmax = counts[EXP] and (counts[LARGEST] or not is_loop)
+        if is_attention or (counts[DOT] > 1 and is_softmax):
             length = eqn.params.get("length")
             loop = "a loop" if length is None else f"a loop of {length} steps"
             yield loop if is_loop else f"the kernel {next(filter(None, names[::-1]))}"
 
 
-def logits_of(
-    graph: Graph, attention: Attention, known: dict[int, Any], computed: dict[int, Any]
-) -> Logits:
-    """Return the logits of an attention, from the constants, inputs and logits that are known."""
+def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
+    """Return the logits of an attention, from constants, inputs and other values that are known."""
     types = graph.flat.types
-    values = _by_head(graph, attention, lambda softmax: softmax.logits, known | computed)
+    values = _by_head(graph, attention, lambda softmax: softmax.logits, known)
     if not any(_may_be_masked(graph, attention, block.softmax) for block in attention.blocks):
         return Logits(values, jnp.ones_like(values, bool))
     # Behind a barrier: else XLA computes the softmax of these zeros while it compiles.
     products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
-    together = partial(_by_head, graph, attention)
-    logits = together(lambda softmax: softmax.logits, known | products)
-    counts = together(lambda softmax: softmax.numerators, known | products) > 0
+    instead = graph.without(known, attention.products) | products
+    together = partial(_by_head, graph, attention, known=instead)
+    try:
+        logits = together(lambda softmax: softmax.logits)
+        counts = together(lambda softmax: softmax.numerators) > 0
+    except KeyError:  # a mask that is made of numbers which are not known
+        return Logits(values, values > jnp.max(values, axis=-1, keepdims=True) - FAR)
     least = jnp.max(jnp.where(counts, logits, -jnp.inf), axis=-1, keepdims=True) + MASKED
     return Logits(values, counts & (logits > least))
 
@@ -149,8 +156,8 @@ def _may_be_masked(graph: Graph, attention: Attention, softmax: Softmax) -> bool
     """Tell whether something but factors is between products and exp, or behind that."""
     products = {*attention.products}
     above = [step for step in graph.flat.steps if products.isdisjoint(step.outputs)]
-    steps, _ = behind([softmax.logits], above)
-    is_scaled = all(step.eqn.primitive.name in SCALING for step in steps)
+    steps, _ = behind([softmax.powers], above)
+    is_scaled = all(step.eqn.primitive.name in SCALING | SHIFTING for step in steps)
     # Without, the logits of products that are 0 are 0, and every key is seen.
     return not is_scaled or softmax.numerators != softmax.powers
 

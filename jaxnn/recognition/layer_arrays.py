@@ -5,20 +5,19 @@ stop_gradient(array)            an array that is to stay as it was drawn
 y + array                       a bias, of as many axes as it may have
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from ..jaxpr.primitives import CASTS, MOVE, SHAPES, SUMS, names
+from ..jaxpr.primitives import CASTS, DIFFERENCE, MOVE, ROOTS, SHAPES, STOPPED, SUMS, names
 from ..jaxpr.program import TracedStep
 from .step_graph import Graph
 
-ROOTS = {"rsqrt", "sqrt"}
 KEEPING = CASTS | SHAPES  # what leaves an array what it is
 MOVING = names(MOVE)  # what takes a part of it, or stacks several
 
 
 def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
     """Yield the numbers of the arrays with mean and variance of each norm, in their order."""
-    means = [v for v in graph.numbers if _ends_in(graph, v, {"sub"}, KEEPING)]
+    means = [v for v in graph.numbers if _ends_in(graph, v, {DIFFERENCE}, KEEPING)]
     for v, number in graph.numbers.items():
         if _ends_in(graph, v, ROOTS, KEEPING | SUMS):
             shape = graph.flat.shape(v)
@@ -32,7 +31,7 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
     """Yield the numbers of the arrays that nothing but `stop_gradient` takes."""
     for v, number in graph.numbers.items():
         taking = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
-        if taking == {"stop_gradient"} and v not in graph.flat.outputs:
+        if taking == {STOPPED} and v not in graph.flat.outputs:
             yield number
 
 
@@ -43,7 +42,7 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
         return step.eqn.primitive.name in KEEPING | MOVING
 
     def adds(step: TracedStep) -> bool:
-        return step.eqn.primitive.name in SUMS | {"sub"} and graph.depends(step.outputs[0])
+        return step.eqn.primitive.name in SUMS | {DIFFERENCE} and graph.depends(step.outputs[0])
 
     for v, number in graph.numbers.items():
         if len(graph.flat.shape(v)) > 1:
@@ -54,7 +53,7 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
                 yield number
 
 
-def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:
+def _ends_in(graph: Graph, v: int, ends: Collection[str], between: frozenset[str]) -> bool:
     """Tell whether one of some steps takes an array, with no more than others between."""
 
     def goes_on(step: TracedStep) -> bool:

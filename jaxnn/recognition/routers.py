@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ..jaxpr.axis_kinds import Axis, AxisFactor
 from ..jaxpr.interpreter import types_of
-from ..jaxpr.primitives import CASTS, SHAPES
+from ..jaxpr.primitives import CASTS, JOINED, SHAPES
 from ..jaxpr.program import TracedStep
 from .step_graph import Graph, passes
 
@@ -83,7 +83,8 @@ def _router(
         if step.eqn.primitive in SELECTING and _along(step) == axis:
             value = step.outputs[-1]
             selected = graph.flat.types[value].shape[axis] if len(step.outputs) > 1 else 1
-            experts = stacks or _listed(graph, out, expert.size)
+            named = next((arrays for count, arrays in graph.lists if count == expert.size), ())
+            experts = stacks or _listed(graph, out, expert.size) or named
             if experts:
                 yield Router(arrays, experts, expert.size, tokens, selected, value, None)
             return
@@ -130,7 +131,7 @@ def _pieces(graph: Graph, v: int, count: int) -> tuple[int, ...]:
     made = graph.made.get(v)
     while made is not None and made.eqn.primitive.name in CASTS | SHAPES:
         made = graph.made.get(made.inputs[0])
-    if made is None or made.eqn.primitive.name not in ("concatenate", "stack"):
+    if made is None or made.eqn.primitive.name not in JOINED:
         return (v,)
     return made.inputs if len(made.inputs) == count else (v,)
 

@@ -4,7 +4,7 @@ exp, and its sum over some axes                        a softmax
 steps entry by entry, or that change a shape alone     the way from one product to the next
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,14 +16,11 @@ from jaxtyping import PyTree
 from ..graph import steps
 from ..jaxpr.axis_kinds import AxisKinds
 from ..jaxpr.interpreter import CALLS, Jaxpr
-from ..jaxpr.primitives import CASTS, ENDING, KINDS, SHAPES
+from ..jaxpr.primitives import ADDING, ENDING, KINDS, MASKING, WEIGHING
 from ..jaxpr.program import Flat, TracedStep, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
 OPENED = (*CALLS, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p, primitives.scan_p)
-# Steps from the sum of a block of keys to that of all.
-ADDING = SHAPES | CASTS | {"add", "mul", "select_n", "slice"}
-WEIGHING = CASTS | {"select_n", "mul"}  # from powers to the numerators that are added up
 
 
 class Softmax(NamedTuple):
@@ -44,12 +41,19 @@ class Graph:
     states: tuple[int, ...]  # the values of the state that goes in
     taken: dict[int, list[TracedStep]] = field(default_factory=dict)  # the steps that take a value
     made: dict[int, TracedStep] = field(default_factory=dict)  # the one that makes it
+    constants: int = 0  # the number of inputs in front that are no arrays of the layer
+    # Arrays that are known to be those of a list of so many equal modules.
+    lists: Sequence[tuple[int, tuple[int, ...]]] = ()
 
     @classmethod
     def of(cls, closed: Jaxpr, state: PyTree) -> "Graph":
         """Return that of a jaxpr whose last inputs are the leaves of a state."""
-        flat, leaves = Flat(closed, OPENED), jax.tree.leaves(state)
-        graph = cls(flat, tuple(flat.inputs[len(flat.inputs) - len(leaves) :]))
+        return cls.of_flat(Flat(closed, OPENED), len(jax.tree.leaves(state)))
+
+    @classmethod
+    def of_flat(cls, flat: Flat, states: int, **more: Any) -> "Graph":
+        """Return that of a program, of whose inputs the last ones are the state."""
+        graph = cls(flat, tuple(flat.inputs[len(flat.inputs) - states :]), **more)
         for step in flat.steps:
             graph.made.update(dict.fromkeys(step.outputs, step))
             for v in step.inputs:
@@ -65,7 +69,7 @@ class Graph:
     def numbers(self) -> dict[int, int]:
         """The numbers of the arrays, by their values."""
         count = len(self.flat.inputs) - len(self.states)
-        return {v: i for i, v in enumerate(self.flat.inputs[:count])}
+        return {v: i for i, v in enumerate(self.flat.inputs[self.constants : count])}
 
     @cached_property
     def made_of(self) -> dict[int, frozenset[int]]:
@@ -76,9 +80,17 @@ class Graph:
             made.update(dict.fromkeys(step.outputs, numbers) if numbers else {})
         return made
 
+    @cached_property
+    def dependent(self) -> set[int]:
+        """The values that depend on the state."""
+        dependent = {*self.states}
+        for step in self.flat.steps:
+            dependent.update(step.outputs if not dependent.isdisjoint(step.inputs) else ())
+        return dependent
+
     def depends(self, v: int) -> bool:
         """Tell whether a value depends on the state."""
-        return v in self.axes.known
+        return v in self.dependent
 
     @cached_property
     def steps(self) -> steps.Graph[int]:
@@ -92,6 +104,13 @@ class Graph:
         steps, _ = behind([v], rest)
         (found,) = evaluated([v], steps, known)
         return found
+
+    def without(self, known: dict[int, Any], products: Collection[int]) -> dict[int, Any]:
+        """Return known values but for those that are made of some others."""
+        made = {*products}
+        for step in self.flat.steps:
+            made.update(step.outputs if not made.isdisjoint(step.inputs) else ())
+        return {v: number for v, number in known.items() if v not in made}
 
     def arrays(self, values: Sequence[int]) -> tuple[int, ...]:
         """Return the numbers of the arrays that values are made of."""
@@ -131,6 +150,9 @@ class Graph:
     def _without_largest(self, v: int) -> int | None:
         """Return x of v = x - max x, v itself without a maximum; None of other programs."""
         step = self.made.get(v)
+        while step is not None and step.eqn.primitive.name in MASKING:
+            parts = [u for u in step.inputs if self._has_maximum(u)]
+            step = self.made.get(parts[0]) if len(parts) == 1 else None
         if step is not None and step.eqn.primitive is primitives.sub_p:
             left, right = step.inputs
             if self._has_maximum(right):

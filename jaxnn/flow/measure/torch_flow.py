@@ -5,7 +5,7 @@ shape are measured together by JAX: so few programs are compiled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,22 +19,21 @@ from ...arrays.rows import ScaledRows
 from ...jaxpr.numpy_programs import few_by_numpy
 from ...models import Program
 from ...pytorch.activations import LayerUnits
-from ...pytorch.autograd_steps import log_branches
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import CutState
 from ...pytorch.module import MeasuredModule
 from ...pytorch.module import measured as measured_module
-from ...pytorch.operations import ENTRIES, Pieces, Recognised
+from ...pytorch.operations import LAYERS, Recognised
 from ...pytorch.recurrent import RecurrentSteps
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
-from ...recognition.attention import Logits
+from ...recognition.anatomy import Anatomy
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..formats.number_formats import MXFP8
 from ..record.example_spread import log_spread_by_position
 from ..record.flow import Flow, Parameters, Recurrences, Units
 from ..record.given import Given
-from ..record.heads import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
+from ..record.heads import RecognisedRecord, fields_of, unread_notes
 from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, assemble, smallest_of
 from ..record.loss import OfLoss
 from ..record.positions import Positions, count_of
@@ -56,7 +55,7 @@ class TorchStateRecord(NamedTuple):
 
 def torch_flow(program: Program, entries: bool = False) -> Flow:
     """Return the flow of a module of PyTorch, at every cut between its blocks."""
-    measured = measured_module(program.call, program.cuts, look_for(entries), heads_of)
+    measured = measured_module(program.call, program.cuts, look_for(entries), recognised_record)
     handed = {name: floats_of(v) for name, v in program.data.items()}
     return _flow_of(measured, handed, entries)
 
@@ -75,7 +74,7 @@ def _flow_of(measured: MeasuredModule, handed: Mapping[str, Any], counts_entries
         stacked(dtype, [record.state for record in records]),
         np.array(_log_theta(found.parameters, measured.layers, len(states)), dtype),
         found.mixes,
-        in_dtype(dtype, log_branches(states)),
+        in_dtype(dtype, measured.log_branches),
         smallest,
     )
     parameters = _parameters(measured, dtype)
@@ -228,21 +227,42 @@ def floats_of(given: Any) -> Any:
 
 def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, Any]:
     """Return the heads and the experts of a flow."""
-    attentions = [NamedHeads(v.at, v.heads, v.arrays) for v in recognised.attentions]
-    routers = [
-        NamedExperts(v.at, len(v.load), v.tokens, v.selected, v.arrays, v.experts)
-        for v in recognised.routers
-    ]
-    heads = [attention.record for attention in recognised.attentions]
-    loads = [router.load for router in recognised.routers]
+    records = [of.record for of in recognised.layers if of.record is not None]
+
+    def joined(several: list[Any]) -> Any:
+        if not several:
+            return None
+        together = jax.tree.map(lambda *v: np.concatenate(v).astype(dtype), *several)
+        return jax.device_put(together)
+
     return fields_of(
-        jax.tree.map(lambda *v: jax.device_put(np.concatenate(v).astype(dtype)), *heads)
-        if heads
-        else None,
-        attentions,
-        jax.device_put(np.concatenate(loads).astype(dtype)) if loads else None,
-        routers,
+        joined([heads for record in records for heads in record.heads]),
+        joined([load for record in records for load in record.loads]),
+        [(of.layer, of.anatomy, of.names) for of in recognised.layers],
     )
+
+
+def recognised_record(anatomy: Anatomy, known: Mapping[int, Any]) -> RecognisedRecord:
+    """Return the record of what is recognised in a layer, given numbers of its values."""
+    needed, read = _reading(anatomy, tuple(known))
+    record: RecognisedRecord = read({v: numbers_of(known[v]) for v in needed})
+    return record
+
+
+@lru_cache(maxsize=LAYERS)
+def _reading(anatomy: Anatomy, known: tuple[int, ...]) -> tuple[list[int], Callable[..., Any]]:
+    """Return the values that are needed, of known ones, and the function that reads them."""
+    graph: Any = anatomy.graph
+
+    def read(numbers: dict[int, Any]) -> RecognisedRecord:
+        types = {v: graph.flat.types[v].dtype for v in numbers}
+        given = {v: jnp.asarray(number).astype(types[v]) for v, number in numbers.items()}
+        return RecognisedRecord.of(anatomy.read(given), jnp.dtype(jnp.float32))
+
+    program: Any = jax.make_jaxpr(read)({v: graph.flat.types[v] for v in known}).jaxpr
+    taken = {id(v) for eqn in program.eqns for v in eqn.invars} | {*map(id, program.outvars)}
+    pairs = zip(sorted(known), program.invars, strict=True)
+    return [v for v, variable in pairs if id(variable) in taken], few_by_numpy(read)
 
 
 def _recurrences(steps: Sequence[RecurrentSteps], dtype: jnp.dtype) -> Recurrences | None:
@@ -310,37 +330,6 @@ def _has_positions(state: CutState) -> bool:
 def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
     """Return the entries of the parts of Δ of a state, with an exponent for each example."""
     return jax.device_get(_counted(parts, exponent.astype(np.int32)))
-
-
-def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
-    """Return the record of each attention, given its logits and which keys are seen, in pieces."""
-    sums: list[list[HeadSums]] = [[] for _ in attentions]
-    alike: dict[Any, list[tuple[int, Any]]] = {}
-
-    def add(several: list[tuple[int, Any]]) -> None:
-        stacked = (np.stack(v) for v in zip(*(piece for _, piece in several), strict=True))
-        together = jax.device_get(_sums(*stacked))
-        for place, (i, _) in enumerate(several):
-            sums[i].append(HeadSums(*(v[place] for v in together)))
-
-    # Those of one shape are taken together, some at a time.
-    for i, pieces in enumerate(attentions):
-        for values, seen in pieces:
-            several = alike.setdefault((values.shape, values.dtype), [])
-            several.append((i, (values, seen)))
-            if len(several) * values.size > ENTRIES:
-                add(several)
-                several.clear()
-    for several in filter(None, alike.values()):
-        add(several)
-    with np.errstate(invalid="ignore"):  # without a query that sees two keys
-        return [reduce(HeadSums.plus, of_head).record() for of_head in sums]
-
-
-@few_by_numpy
-def _sums(values: Any, seen: Any) -> HeadSums:
-    sums: HeadSums = _mapped(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
-    return sums
 
 
 @few_by_numpy

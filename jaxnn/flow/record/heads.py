@@ -9,10 +9,10 @@ mask, has no choice and does not count. An expert's load is its share in what th
 in its weights if it selects none.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from itertools import count
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,20 +90,6 @@ class HeadRecord(NamedTuple):
     @classmethod
     def of(cls, logits: Logits, dtype: jnp.dtype) -> "HeadRecord":
         """Return those of logits, (heads, rows, keys)."""
-        return HeadSums.of(logits, dtype).record()
-
-
-class HeadSums(NamedTuple):
-    """Sums over the rows of logits whose queries see two keys or more, and their number."""
-
-    largest_logit: Float[Array, " heads"]
-    entropy: Float[Array, " heads"]
-    most_entropy: Float[Array, " heads"]
-    rows: Float[Array, " heads"]
-
-    @classmethod
-    def of(cls, logits: Logits, dtype: jnp.dtype) -> "HeadSums":
-        """Return those of logits, (heads, rows, keys)."""
         seen = logits.seen
         values = jnp.where(seen, at_least_float32(logits.values).astype(dtype), -jnp.inf)
         largest = jnp.max(values, axis=-1, keepdims=True)
@@ -113,26 +99,15 @@ class HeadSums(NamedTuple):
         # - Σ p ln p, with p = weights / total, ln p = below - ln total
         entropy = jnp.log(total) - jnp.sum(weights * below, axis=-1) / total
         entropy = jnp.maximum(entropy, 0)  # the largest weight is 1 but for rounding
-        count = jnp.sum(seen, axis=-1)
-        choice = count > 1
-
-        def total_of(v: Array) -> Array:
-            return jnp.sum(jnp.where(choice, v, 0), axis=-1)
-
+        keys = jnp.sum(seen, axis=-1)
+        choice = keys > 1
         rows = jnp.sum(choice, axis=-1).astype(dtype)
-        most = total_of(jnp.log(count.astype(dtype)))
-        return cls(jnp.max(largest, axis=(1, 2)), total_of(entropy), most, rows)
 
-    def plus(self, other: "HeadSums") -> "HeadSums":
-        """Return those of the rows of both."""
-        largest = jnp.maximum(self.largest_logit, other.largest_logit)
-        return HeadSums(largest, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
+        def mean_of(v: Array) -> Array:
+            return jnp.sum(jnp.where(choice, v, 0), axis=-1) / rows
 
-    def record(self) -> HeadRecord:
-        """Return the means."""
-        return HeadRecord(
-            self.largest_logit, self.entropy / self.rows, self.most_entropy / self.rows
-        )
+        most = mean_of(jnp.log(keys.astype(dtype)))
+        return cls(jnp.max(largest, axis=(1, 2)), mean_of(entropy), most)
 
 
 class RecognisedRecord(NamedTuple):
@@ -171,28 +146,6 @@ def _some_layers(layers: list[int], names: Sequence[str]) -> str:
     return f"Layer{'s' * (len(layers) > 1)} {some}{' and more' * (len(layers) > MOST)}"
 
 
-class NamedHeads(NamedTuple):
-    """The heads of an attention: its layer, how many, and its arrays' paths."""
-
-    layer: int
-    heads: int
-    paths: tuple[str, ...]
-
-
-class NamedExperts(NamedTuple):
-    """The experts of a router: its layer, how many, and more as in `Routers`."""
-
-    layer: int
-    experts: int
-    tokens: int
-    selected: int
-    paths: tuple[str, ...]
-    paths_of_experts: tuple[str, ...]
-
-
-Named = TypeVar("Named", NamedHeads, NamedExperts)
-
-
 def recognised_of(
     anatomies: Sequence[Anatomy],
     records: Sequence[Sequence[RecognisedRecord]],
@@ -201,58 +154,40 @@ def recognised_of(
     """Return the fields of a flow on attention and routers, None without any."""
     heads = joined([[h for record in entry for h in record.heads] for entry in records])
     loads = joined([[v for record in entry for v in record.loads] for entry in records])
-    layers = list(enumerate(anatomies, 1))
-
-    def named(layer: int, arrays: Sequence[int]) -> tuple[str, ...]:
-        return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))
-
-    attentions = [
-        NamedHeads(layer, attention.heads, named(layer, attention.arrays))
-        for layer, anatomy in layers
-        for attention in anatomy.attentions
-    ]
-    routers = [
-        NamedExperts(
-            *(layer, router.total, router.tokens, router.selected),
-            *(named(layer, arrays) for arrays in (router.arrays, router.experts)),
-        )
-        for layer, anatomy in layers
-        for router in anatomy.routers
-    ]
-    return fields_of(heads, attentions, loads, routers)
+    return fields_of(heads, loads, [*zip(count(1), anatomies, paths)])
 
 
 def fields_of(
     heads: HeadRecord | None,
-    attentions: Sequence[NamedHeads],
     loads: Float[Array, " E"] | None,
-    routers: Sequence[NamedExperts],
+    layers: Sequence[tuple[int, Anatomy, Sequence[str]]],
 ) -> dict[str, Any]:
-    """Return the fields of a flow, None without any: numbers of all heads and experts in a row."""
+    """Return the fields of a flow: numbers of all heads and experts in a row, and their layers."""
     fields: dict[str, Any] = {"attention": None, "routers": None}
+
+    def named(paths: Sequence[str], arrays: Sequence[int]) -> tuple[str, ...]:
+        return tuple(filter(None, (paths[i] for i in arrays)))
+
     if heads is not None:
         of_heads = [
-            (attention.layer, number, head, attention.paths)
-            for number, attention in _numbered(attentions)
+            (layer, number, head, named(paths, attention.arrays))
+            for layer, anatomy, paths in layers
+            for number, attention in enumerate(anatomy.attentions, 1)
             for head in range(1, attention.heads + 1)
         ]
         fields["attention"] = AttentionHeads(*heads, *zip(*of_heads, strict=True))
     if loads is not None:
         of_experts = [
-            (router.layer, number, expert, *router[2:])
-            for number, router in _numbered(routers)
-            for expert in range(1, router.experts + 1)
+            (
+                *(layer, number, expert, router.tokens, router.selected),
+                *(named(paths, arrays) for arrays in (router.arrays, router.experts)),
+            )
+            for layer, anatomy, paths in layers
+            for number, router in enumerate(anatomy.routers, 1)
+            for expert in range(1, router.total + 1)
         ]
         fields["routers"] = Routers(loads, *zip(*of_experts, strict=True))
     return fields
-
-
-def _numbered(several: Iterable[Named]) -> Iterator[tuple[int, Named]]:
-    """Yield what is recognised with its number in its layer, counted from 1."""
-    so_far = Counter[int]()
-    for module in several:
-        so_far[module.layer] += 1
-        yield so_far[module.layer], module
 
 
 def joined(of_entries: Sequence[Sequence[Any]]) -> Any:

@@ -20,33 +20,18 @@ from typing import Any
 import numpy as np
 
 from ...errors import NoTwinError
+from ...jaxpr.numpy_programs import OPERATIONS
+from ...jaxpr.primitives import CASTS, CONVOLUTION, DOT, STOPPED, VIEWS
 
-SAME = ("copy", "neg", "convert_element_type", "reduce_precision", "stop_gradient")
+SAME = (*CASTS, "neg", "reduce_precision", STOPPED)
 # Of the places of entries; what is not here makes a new array.
-VIEWS: dict[str, Callable[[np.ndarray, Any], Any]] = {
+MOVED: dict[str, Callable[[np.ndarray, Any], Any]] = {
     **dict.fromkeys(SAME, lambda v, _: v),
-    "transpose": lambda v, p: v.transpose(p["permutation"]),
-    "reshape": lambda v, p: v.reshape(p["new_sizes"]),
-    "squeeze": lambda v, p: v.squeeze(tuple(p["dimensions"])),
-    "rev": lambda v, p: np.flip(v, p["dimensions"]),
-    "slice": lambda v, p: v[
-        tuple(map(slice, p["start_indices"], p["limit_indices"], p["strides"] or [None] * v.ndim))
-    ],
-    "broadcast_in_dim": lambda v, p: _broadcast(v, p["shape"], p["broadcast_dimensions"]),
-    "split": lambda v, p: np.split(v, np.cumsum(p["sizes"])[:-1], p["axis"]),
-    "unstack": lambda v, p: list(np.moveaxis(v, p["axis"], 0)),
+    **{name: OPERATIONS[name] for name in VIEWS},
 }
-JOINED = "concatenate"
 SCALES = ("mul", "div")
 # What they make of a weight goes along with no entry of it.
-OF_MANY = ("dot_general", "conv_general_dilated", "reduce_")
-
-
-def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
-    aligned = [1] * len(shape)
-    for axis, size in zip(axes, v.shape, strict=True):
-        aligned[axis] = size
-    return np.broadcast_to(v.reshape(aligned), shape)
+OF_MANY = (DOT, CONVOLUTION, "reduce_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +108,10 @@ class WeightOrigin:
         return starts
 
     def view(self, name: str, params: Mapping[str, Any], i: int) -> "WeightOrigin":
-        """Return the i-th result of one of `VIEWS`."""
+        """Return the i-th result of one of `MOVED`."""
 
         def made() -> np.ndarray:
-            viewed = VIEWS[name](self.places, params)
+            viewed = MOVED[name](self.places, params)
             return np.asarray(viewed[i] if isinstance(viewed, list) else viewed)
 
         is_simple = self.is_simple and name != "broadcast_in_dim"

@@ -33,14 +33,14 @@ from ...jaxpr.interpreter import (
     scan_of,
     types_of,
 )
+from ...jaxpr.primitives import JOINED, RAGGED
 from ...jaxpr.program import products_in
 from .by_channel import by_channel, is_by_channel
 from .draws import Operator, ProductAxes, WeightBlocks, fold_in, looked_up, product, shared_product
 from .origins import (
-    JOINED,
+    MOVED,
     OF_MANY,
     SCALES,
-    VIEWS,
     SharedDraw,
     Uses,
     WeightOrigin,
@@ -244,9 +244,9 @@ def _with_origins(
     if draws.uses is None or not origins:
         return made
     name = eqn.primitive.name
-    if name in VIEWS:
+    if name in MOVED:
         return [v._replace(origin=origins[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
-    if name == JOINED and len(origins) == len(given):
+    if name == JOINED[0] and len(origins) == len(given):
         joined = origins[0].joined(origins[1:], eqn.params["dimension"])
         if joined is not None:
             return [made[0]._replace(origin=joined)]
@@ -292,7 +292,7 @@ def _drawn(eqn: Equation, given: list[Value], draws: ProductKeys) -> Array | Non
         )
     if primitive is primitives.dot_general_p:
         return _matrix_product(eqn, given, draws)
-    if primitive.name.startswith("ragged_dot") and _is_plain_ragged(eqn, kinds):
+    if primitive.name.startswith(RAGGED) and _is_plain_ragged(eqn, kinds):
         return _ragged_product(eqn, given, draws)
     if primitive is primitives.conv_general_dilated_p:
         at = kinds.index(WEIGHT)

@@ -1,0 +1,414 @@
+"""PyTorch's operations as functions of JAX: what is read of a program is read once for both.
+
+aten::addmm(b, x, w)  ->  b + x @ w, traced  ->  steps of `jaxnn.jaxpr`
+
+A function takes the arguments by their names in torch. An operation that is in no table is one step
+of which nothing is known, or that it is done entry by entry; torch runs it where it is evaluated.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend import core
+from jax.interpreters import mlir
+
+from ..jaxpr.interpreter import Jaxpr
+from ..jaxpr.primitives import ENTRYWISE, OPAQUE
+from .dispatch import FUSED, by_name, kind_of
+from .tensors import numbers_of
+from .types import Arguments, OpOverload, Tensor, torch
+
+CONVOLUTION, RELU = "convolution", "relu"
+# Numbers that readers may ask for: of what goes in, of a mask, and of what comes out.
+LOGITS = ("_softmax", "_safe_softmax", "exp", "amax", "max")
+MASKING = ("masked_fill", "where", "add", "mul")
+CHOSEN = ("topk", "max", "argmax", "sigmoid")
+BATCH_NORMS = (
+    *("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+)
+PRODUCTS = ("mm", "bmm", "mv", "dot", "linear", "addmm", "addmv", "baddbmm")
+NEW = (  # of the shape of another value, and none of its numbers
+    *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
+    *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
+)
+FIRST = (  # which leave the first axis of the first argument as it is
+    *("mkldnn_convolution", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"),
+    *("avg_pool3d", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
+    "reflection_pad2d",
+)
+PROGRAMS = 4096  # of operations that are kept, by what they are given
+
+opaque_p: Any = core.Primitive(OPAQUE)
+entrywise_p: Any = core.Primitive(ENTRYWISE)
+
+
+Lies = tuple[tuple[int, ...], tuple[int, ...], int]  # shape, strides and offset in a memory
+
+
+class Operand(NamedTuple):
+    """The place of a tensor among the arguments of an operation."""
+
+    shape: tuple[int, ...]
+    dtype: Any  # of torch
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Operand":
+        return cls(tuple(tensor.shape), tensor.dtype)
+
+    @property
+    def type(self) -> Any:
+        name = str(self.dtype).removeprefix("torch.")
+        dtype = jax.dtypes.canonicalize_dtype(name)
+        return jax.ShapeDtypeStruct(self.shape, dtype)  # type: ignore[no-untyped-call]
+
+
+def filled(given: Any, tensors: Any) -> Any:
+    """Return arguments with tensors in the places of operands, in their order."""
+    if isinstance(given, Operand):
+        return next(tensors)
+    return [filled(part, tensors) for part in given] if isinstance(given, tuple) else given
+
+
+@lru_cache(maxsize=PROGRAMS)
+def program_of(func: OpOverload, args: Arguments, named: Arguments, out: Arguments) -> Jaxpr:
+    """Return an operation, given operands in the place of tensors, as a program."""
+    operands = operands_in((args, named))
+    types, outs = [operand.type for operand in operands], [operand.type for operand in out]
+    name, kind = kind_of(func).name, kind_of(func)
+    function = OPERATIONS.get(FUSED if name.startswith(FUSED) else name)
+
+    def run(*arrays: Any) -> list[Any]:
+        rest = iter(arrays)
+        given, more = filled(args, rest), dict(filled(named, rest))
+        made: Any = []
+        if function is not None:
+            made = function(**by_name(func, given, more), out=outs)
+            made = made if isinstance(made, list) else [made]
+        unlike = [v.shape != like.shape for v, like in zip(made, outs, strict=False)]
+        made = [] if any(unlike) else [v.astype(t.dtype) for v, t in zip(made, outs, strict=False)]
+        if len(made) == len(outs):
+            return [*made]
+        primitive = opaque_p
+        if kind.is_entrywise or name in ALIKE:
+            primitive = entrywise_p
+            arrays = tuple(jnp.broadcast_to(v, outs[0].shape) for v in arrays)
+        firsts = (0 if name in FIRST and not i else None for i in range(len(arrays)))
+        moves = tuple((i, *[None] * v.ndim)[: v.ndim] for i, v in zip(firsts, arrays, strict=True))
+        params = {"name": name, "func": func, "args": args, "named": named, "moves": moves}
+        return [*made, *primitive.bind(*arrays, **params, out=tuple(outs))[len(made) :]]
+
+    def traced() -> Jaxpr:
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            return jax.make_jaxpr(run)(*types)
+
+    try:
+        return traced()
+    except Exception:  # of arguments that the function does not know
+        function = None
+        return traced()
+
+
+@lru_cache(maxsize=PROGRAMS)
+def seen_as(whole: Operand, at: Lies, view: Operand, lies: Lies) -> Jaxpr:
+    """Return the program that takes another view of a memory, which lies there so."""
+    axes, others = _axes_in(at), _axes_in(lies)
+
+    def run(v: Any) -> Any:
+        if at[2] == lies[2] and whole.dtype == view.dtype:
+            if sorted(axes) == sorted(others):
+                order = [axes.index(axis) for axis in others]
+                return v.reshape([n for n, _ in axes]).transpose(order).reshape(view.shape)
+            if _is_dense(at) and _is_dense(lies) and prod(whole.shape) == prod(view.shape):
+                return v.reshape(view.shape)
+        return opaque_p.bind(v, name="view", moves=(), out=(view.type,))[0]
+
+    return jax.make_jaxpr(lambda v: [run(v)])(whole.type)
+
+
+@lru_cache(maxsize=PROGRAMS)
+def with_part(part: Operand, lies: Lies, whole: Operand, at: Lies) -> Jaxpr:
+    """Return the program of a memory, of which a part was written into."""
+    axes = [*zip(*at[:2], strict=True)]
+    places = (axes.index(at) if at in axes else None for at in zip(*lies[:2], strict=True))
+    moves = tuple(range(len(axes))), tuple(places)
+
+    def run(*given: Any) -> Any:
+        return opaque_p.bind(*given, name="write", moves=moves, out=(whole.type,))
+
+    return jax.make_jaxpr(run)(whole.type, part.type)
+
+
+def _axes_in(lies: Lies) -> list[tuple[int, int]]:
+    return [axis for axis in zip(*lies[:2], strict=True) if axis[0] > 1]
+
+
+def _is_dense(lies: Lies) -> bool:
+    shape, strides, _ = lies
+    return all(step == prod(shape[i + 1 :]) for i, step in enumerate(strides) if shape[i] > 1)
+
+
+def operands_in(given: Any) -> list[Operand]:
+    """Return the operands among arguments."""
+    if isinstance(given, Operand):
+        return [given]
+    if isinstance(given, tuple):
+        return [operand for part in given for operand in operands_in(part)]
+    return []
+
+
+def _types_out(*_: Any, out: Sequence[Any], **__: Any) -> list[ShapedArray]:
+    return [ShapedArray(v.shape, v.dtype) for v in out]
+
+
+def _run_by_torch(*arrays: Any, func: OpOverload, args: Any, named: Any, **_: Any) -> list[Any]:
+    operands = operands_in((args, named))
+    tensors = iter(
+        torch.from_numpy(np.array(v)).to(operand.dtype)
+        for v, operand in zip(arrays, operands, strict=True)
+    )
+    made = func(*filled(args, tensors), **dict(filled(named, tensors)))
+    made = made if isinstance(made, tuple | list) else [made]
+    return [numbers_of(v) for v in made]
+
+
+def _called_back(*arrays: Any, out: Sequence[Any], **params: Any) -> Any:
+    return jax.pure_callback(partial(_run_by_torch, **params), list(out), *arrays)
+
+
+for primitive in (opaque_p, entrywise_p):
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(_types_out)
+    primitive.def_impl(_run_by_torch)
+    mlir.register_lowering(primitive, mlir.lower_fun(_called_back, multiple_results=True))
+
+
+# The table
+
+
+def _scaled(v: Any, scale: Any) -> Any:
+    return v if scale == 1 else scale * v
+
+
+def _scaled_sum(v: Any, w: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    return _scaled(v, beta) + _scaled(w, alpha)
+
+
+def _softmax(self: Any, dim: int, **_: Any) -> Any:
+    powers = jnp.exp(self - jnp.max(self, dim, keepdims=True))
+    return powers / jnp.sum(powers, dim, keepdims=True)
+
+
+def _attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    scale: float | None = None,
+    is_causal: bool = False,
+    **given: Any,
+) -> Any:
+    """The attention of a kernel, of which queries and keys are known."""
+    mask = given.get("attn_bias", given.get("attn_mask"))
+    times = query.shape[-3] // key.shape[-3]
+    key, value = (jnp.repeat(v, times, -3) if times > 1 else v for v in (key, value))
+    logits = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        logits = jnp.where(jnp.tril(jnp.ones(logits.shape[-2:], bool)), logits, -jnp.inf)
+    if mask is not None and mask.dtype == bool:
+        logits = jnp.where(mask, logits, -jnp.inf)
+    elif mask is not None:
+        logits = logits + mask
+    return _softmax(logits, -1) @ value
+
+
+def _largest(self: Any, dim: Any = None, keepdim: bool = False, **given: Any) -> Any:
+    if "other" in given:
+        return jnp.maximum(self, given["other"])
+    if isinstance(dim, int):
+        return [jnp.max(self, dim, keepdims=keepdim), jnp.argmax(self, dim, keepdims=keepdim)]
+    return jnp.max(self, _axes(dim), keepdims=keepdim)
+
+
+def _axes(dim: Any) -> Any:
+    return tuple(dim) if isinstance(dim, list) and dim else None if dim == [] else dim
+
+
+def _top(self: Any, k: int, dim: int, **_: Any) -> list[Any]:
+    if dim % self.ndim != self.ndim - 1:
+        raise NotImplementedError
+    return [*jax.lax.top_k(self, k)]
+
+
+def _convolved(
+    weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, **given: Any
+) -> Any:
+    image, groups = given["input"], given["groups"]
+    dims, is_turned = image.ndim - 2, given["transposed"]
+    strides, pads, apart, more = (
+        [*v] * (dims if len(v) == 1 else 1)
+        for v in (stride, padding, dilation, given["output_padding"])
+    )
+    ends, places, between = [(n, n) for n in pads], "DHW"[-dims:], [1] * dims
+    if is_turned and groups > 1:
+        raise NotImplementedError
+    if is_turned:
+        weight = jnp.flip(weight, range(2, dims + 2))
+        sizes = [a * (n - 1) - p for a, n, p in zip(apart, weight.shape[2:], pads, strict=True)]
+        ends = [(n, n + end) for n, end in zip(sizes, more, strict=True)]
+        strides, between = between, strides
+    out = jax.lax.conv_general_dilated(
+        image, weight, strides, ends, between, apart, feature_group_count=groups,
+        dimension_numbers=(f"NC{places}", f"{'IO' if is_turned else 'OI'}{places}", f"NC{places}"),
+    )  # fmt: skip
+    return out if bias is None else out + bias.reshape(-1, *[1] * dims)
+
+
+def _batch_normed(weight: Any, bias: Any, training: bool = False, **given: Any) -> Any:
+    v, mean, var = (given[name] for name in ("input", "running_mean", "running_var"))
+    axes, shape = (0, *range(2, v.ndim)), [-1, *[1] * (v.ndim - 2)]
+    if training or mean is None:
+        mean, var = jnp.mean(v, axes), jnp.var(v, axes)
+    mean, var = mean.reshape(shape), var.reshape(shape)
+    out = (v - mean) * jax.lax.rsqrt(var + given.get("eps", given.get("epsilon")))
+    return _affine(out, *(w if w is None else w.reshape(shape) for w in (weight, bias)))
+
+
+def _group_normed(weight: Any, bias: Any, group: int, eps: float, **given: Any) -> Any:
+    v = given["input"]
+    rows = v.reshape(len(v), group, -1)
+    out = (rows - rows.mean(-1, keepdims=True)) * jax.lax.rsqrt(rows.var(-1, keepdims=True) + eps)
+    shape = [-1, *[1] * (v.ndim - 2)]
+    parts = (w if w is None else w.reshape(shape) for w in (weight, bias))
+    return _affine(out.reshape(v.shape), *parts)
+
+
+def _affine(v: Any, weight: Any, bias: Any) -> Any:
+    v = v if weight is None else v * weight
+    return v if bias is None else v + bias
+
+
+def _pieces(self: Any, dim: int, out: Sequence[Any], **_: Any) -> list[Any]:
+    ends = np.cumsum([0, *(v.shape[dim] for v in out)])
+    return [jax.lax.slice_in_dim(self, *pair, axis=dim) for pair in pairwise(ends)]
+
+
+def _part(self: Any, dim: int, start: Any, end: Any, step: int, **_: Any) -> Any:
+    start, end, step = slice(start, end, step).indices(self.shape[dim])
+    return jax.lax.slice_in_dim(self, start, max(start, end), step, axis=dim)
+
+
+def _entry(self: Any, dim: int, index: int, **_: Any) -> Any:
+    return jax.lax.index_in_dim(self, index, dim, keepdims=False)
+
+
+def _reshaped(self: Any, out: Sequence[Any], **_: Any) -> Any:
+    return self.reshape(out[0].shape)
+
+
+def _as_it_is(self: Any, **_: Any) -> Any:
+    return self
+
+
+def _along(of: Callable[..., Any]) -> Callable[..., Any]:
+    def run(self: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
+        return of(self, axis=_axes(dim), keepdims=keepdim)
+
+    return run
+
+
+def _normed(weight: Any, normalized_shape: Any, eps: float | None, **given: Any) -> Any:
+    """A norm; its other outputs are not told."""
+    v, bias = given["input"], given.get("bias")
+    axes = tuple(range(v.ndim - len(normalized_shape), v.ndim))
+    centred = v - jnp.mean(v, axes, keepdims=True) if "bias" in given else v
+    out = centred * jax.lax.rsqrt(jnp.mean(centred**2, axes, keepdims=True) + (eps or 0.0))
+    return _affine(out, weight, bias)
+
+
+def _padded(self: Any, pad: Any, value: Any, **_: Any) -> Any:
+    ends = [(0, 0, 0)] * (self.ndim - len(pad) // 2)
+    ends += [(*pad[i : i + 2], 0) for i in range(len(pad) - 2, -1, -2)]
+    return jax.lax.pad(self, jnp.asarray(value, self.dtype), ends)
+
+
+def _joined(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda tensors, dim, **_: of(tensors, dim)
+
+
+def _each(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, **_: of(self)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "mm": lambda self, mat2, **_: self @ mat2,
+    "bmm": lambda self, mat2, **_: self @ mat2,
+    "mv": lambda self, vec, **_: self @ vec,
+    "dot": lambda self, tensor, **_: self @ tensor,
+    "linear": lambda weight, bias, **given: (
+        given["input"] @ weight.mT + (0 if bias is None else bias)
+    ),
+    "addmm": lambda self, mat1, mat2, beta, alpha, **_: _scaled_sum(self, mat1 @ mat2, beta, alpha),
+    "addmv": lambda self, mat, vec, beta, alpha, **_: _scaled_sum(self, mat @ vec, beta, alpha),
+    "baddbmm": lambda self, batch1, batch2, beta, alpha, **_: _scaled_sum(
+        self, batch1 @ batch2, beta, alpha
+    ),
+    CONVOLUTION: _convolved,
+    "embedding": lambda weight, indices, **_: jnp.take(weight, indices, axis=0, mode="clip"),
+    "add": lambda self, other, alpha=1, **_: _scaled_sum(self, other, 1, alpha),
+    "sub": lambda self, other, alpha=1, **_: self - (other if alpha == 1 else alpha * other),
+    "rsub": lambda self, other, alpha=1, **_: other - (self if alpha == 1 else alpha * self),
+    "mul": lambda self, other, **_: self * other,
+    "div": lambda self, other, **given: (
+        self / other if given.get("rounding_mode") is None else self // other
+    ),
+    "copy": lambda self, src, **_: jnp.broadcast_to(src, self.shape),
+    "eq": lambda self, other, **_: self == other,
+    "masked_fill": lambda self, mask, value, **_: jnp.where(mask, value, self),
+    "where": lambda condition, self, other, **_: jnp.where(condition, self, other),
+    "constant_pad_nd": _padded,
+    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), _normed),
+    "native_group_norm": _group_normed,
+    **dict.fromkeys(BATCH_NORMS, _batch_normed),
+    "_log_softmax": lambda self, dim, **_: jax.nn.log_softmax(self, dim),
+    "logsumexp": lambda self, dim, keepdim, **_: jax.nn.logsumexp(
+        self, _axes(dim), keepdims=keepdim
+    ),
+    "cumsum": lambda self, dim, **_: jnp.cumsum(self, dim),
+    "flip": lambda self, dims, **_: jnp.flip(self, dims),
+    RELU: lambda self, **_: jnp.maximum(self, 0),
+    "silu": lambda self, **_: self * jax.nn.sigmoid(self),
+    **{name: _each(getattr(jnp, name)) for name in ("exp", "tanh", "sqrt", "abs", "square")},
+    "neg": _each(jnp.negative),
+    "rsqrt": _each(jax.lax.rsqrt),
+    "sigmoid": _each(jax.nn.sigmoid),
+    **dict.fromkeys(("_softmax", "_safe_softmax"), _softmax),
+    FUSED: _attention,
+    **dict.fromkeys(("amax", "max"), _largest),
+    **{name: _along(getattr(jnp, name)) for name in ("sum", "mean", "prod", "any", "all")},
+    "amin": _along(jnp.min),
+    "linalg_vector_norm": _along(jnp.linalg.norm),
+    "topk": _top,
+    "argmax": lambda self, dim, keepdim, **_: jnp.argmax(self, dim, keepdims=keepdim),
+    "cat": _joined(jnp.concatenate),
+    "stack": _joined(jnp.stack),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _pieces),
+    "slice": _part,
+    "select": _entry,
+    "permute": lambda self, dims, **_: self.transpose([i % self.ndim for i in dims]),
+    "transpose": lambda self, dim0, dim1, **_: jnp.swapaxes(self, dim0, dim1),
+    "t": lambda self, **_: self.T,
+    "expand": lambda self, out, **_: jnp.broadcast_to(self, out[0].shape),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"), _reshaped),
+    **dict.fromkeys(("clone", "_to_copy", "detach", "alias", "lift_fresh"), _as_it_is),
+}
+ALIKE = (  # next to what torch says is done entry by entry
+    *("native_dropout", "bernoulli", "masked_fill", "where", "hardswish", "prelu"),
+    *("_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"),
+)
