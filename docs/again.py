@@ -18,11 +18,10 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 ROOT, DRAWN = DOCS.parent, DOCS / "data" / "drawn.json"
-CHARTS = ("experiments/pages/charts.py", "experiments/pages/palette.py", "docs/pictures.py")
 # Of a picture that no test draws again.
 SOURCES = {
-    "gradients": ("experiments/depth/picture.py", *CHARTS),
-    "cures": ("experiments/cures/picture.py", *CHARTS),
+    "gradients": ("experiments/depth/picture.py",),
+    "cures": ("experiments/cures/picture.py",),
     "why_vanish": ("docs/why_vanish.py", "docs/before_after.py"),
     "house": ("docs/house.py",),
 }
