@@ -44,17 +44,13 @@ class Settings:
 
 
 class ShownRun(NamedTuple):
-    """The checked run of a folder: the content of its run.json, its rows, and what is missing.
-
-    changed: the names of its other files that are not as the run wrote them.
-    """
+    """The checked run of a folder: the content of its run.json, its rows, and what is missing."""
 
     folder: Path
     experiment: Experiment[Any, Any]
     says: dict[str, Any]
     rows: pl.DataFrame
     missing: Missing
-    changed: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> str:
@@ -66,9 +62,7 @@ class ShownRun(NamedTuple):
     @property
     def notes(self) -> list[str]:
         """Sentences on what is to be known of it before its numbers."""
-        changed = (store.not_as_written(self.folder / name) for name in self.changed)
-        others = (f"{sentence}." for sentence in changed)
-        return [*filter(None, (self.stopped, own.changed(self.experiment, self.says))), *others]
+        return [*filter(None, (self.stopped, own.changed(self.experiment, self.says)))]
 
 
 def prepare(settings: Settings) -> ShownRun:
@@ -97,8 +91,7 @@ def read(folder: Path, named: str | None = None) -> ShownRun:
     path = folder / store.ROWS
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
-    changed = store.changed(folder, says)
-    if store.ROWS in changed or store.ROWS not in says.get(store.DIGESTS, {}):
+    if store.ROWS in store.changed(folder, says) or store.ROWS not in says.get(store.DIGESTS, {}):
         raise ValueError(
             f"runs: {store.not_as_written(path)}; its command again writes it anew, from its parts"
         )
@@ -117,7 +110,7 @@ def read(folder: Path, named: str | None = None) -> ShownRun:
     texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
     shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
     rows = rows.with_columns(shown)
-    return ShownRun(folder, experiment, says, rows, unmeasured, tuple(changed))
+    return ShownRun(folder, experiment, says, rows, unmeasured)
 
 
 def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experiment[Any, Any]:

@@ -136,14 +136,6 @@ def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{name}: there is no {value!r}; choose one of {', '.join(listed)}")
 
 
-def check_sizes(settings: Any, names: Iterable[str]) -> None:
-    """Check that settings, those that are given, are finite numbers from 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"{name}: expected a finite number >= 0, got {value:g}")
-
-
 def seeds_of(settings: Any) -> tuple[int, ...]:
     """Return the seeds of settings with a first one, `seed`, and their number, `seeds`."""
     return tuple(range(settings.seed, settings.seed + settings.seeds))

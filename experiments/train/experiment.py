@@ -9,6 +9,7 @@ and written as files that PyTorch, Flax and `predict` read.
 """
 
 import logging
+import math
 import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -117,7 +118,8 @@ def prepare(settings: Settings) -> Plan:
     runtime.check(settings)
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
-    runtime.check_sizes(settings, ("rate",))
+    if not 0 <= settings.rate < math.inf:
+        raise ValueError(f"rate: expected a finite number >= 0, got {settings.rate:g}")
     if settings.rival:
         runtime.check_known("activation", (settings.activation,), report.ACTIVATIONS)
     find_weights(settings.weights)

@@ -23,7 +23,7 @@ from jaxnn.texts import counted, labels
 from jaxnn.train.alarms import ALARMS
 from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
 from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
-from jaxnn.train.watched import LN10, Line, Watched, is_within
+from jaxnn.train.watched import LN10, Line, Watched, count_of, is_within
 
 HEIGHT, FIRST, LOW, FLAT = 200, 220, 150, 90  # pixels
 MOST_CELLS = 4_000  # of a map, of which a page has several
@@ -299,15 +299,10 @@ def _alarms(seen: Sequence[Seen]) -> tuple[str, ...]:
 
 
 def _alarm_rows(seen: Sequence[Seen]) -> pl.DataFrame:
-    names = ("step", "rule", "text")
-    rows = [
-        {"run": each.name} | {name: getattr(alarm, name) for name in names}
-        for each in seen
-        for alarm in each.watched.alarms
-    ]
-    return pl.DataFrame(
-        rows, {"run": pl.String, "step": pl.Int64, "rule": pl.String, "text": pl.String}
-    )
+    schema = {"run": pl.String, "step": pl.Int64, "rule": pl.String, "text": pl.String}
+    pairs = [(each.name, alarm) for each in seen for alarm in each.watched.alarms]
+    rows = [(name, alarm.step, alarm.rule, alarm.text) for name, alarm in pairs]
+    return pl.DataFrame(rows, schema, orient="row")
 
 
 def _steps(seen: Seen) -> pl.DataFrame:
@@ -387,7 +382,7 @@ LINES = {
 
 def _frame(seen: Seen, of: Map) -> pl.DataFrame:
     """Return the rows of a map as a table of step, place, its name, and the columns there are."""
-    watched = seen.thinned(len(seen.watched.start.get(of.start, ())), MOST_CELLS)
+    watched = seen.thinned(count_of(seen.watched.start, of.start), MOST_CELLS)
     rows = of.rows(watched)
     if not rows:
         return pl.DataFrame()

@@ -301,8 +301,8 @@ def of_layers(form: Form, where: str, inside: Sequence[str], takes_one: bool) ->
 def of_units(sigma: Leaky, where: str) -> list[str]:
     """Return the lines of units in JAX."""
     return [
-        f"# the activation in {where}",
         f"sigma = lambda z: {sigma.gain:.6g} * jax.nn.leaky_relu(z, {sigma.slope:.6g})",
+        f"# in {where} write sigma(z) where the activation is",
     ]
 
 

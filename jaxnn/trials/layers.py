@@ -5,7 +5,7 @@
 Of changes that are equally good the first in the table comes first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from .setup import Attempt, Setup
 cure = partial(change, cures=True)
 
 HE = 2**0.5  # times relu
+MOST_FACTORS = 12  # in a sentence
 SAME = 0.005  # decades a layer: rates are told apart by more
 ROUTERS = 0.1, 10.0  # sizes that a router is tried with
 EPS = 1e-6  # of a mean square
@@ -103,9 +104,16 @@ def scale_by_layer(setup: Setup) -> Iterator[Setup]:
             Attempt(params, factors),
             weights=patient.named(patient.weights, one_each=True),
             factors=of_layers,
-            numbers=listed([f"{factor:g}" for factor in of_layers]),
+            numbers=_few_of([f"{factor:g}" for factor in of_layers]),
             what=what,
         )
+
+
+def _few_of(factors: Sequence[str]) -> str:
+    """Return factors in a sentence, of many the first ones and the last."""
+    if len(factors) <= MOST_FACTORS:
+        return listed(factors)
+    return f"{', '.join(factors[:3])}, …, {factors[-1]} (all {len(factors)}: `.factors`)"
 
 
 def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer) -> PerLayer | None:
