@@ -185,7 +185,7 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(monkeypatch, tmp_path
     command = ["menagerie", "--packages", "jax", "--networks", "vae", "--quiet", "--no-cache"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr()
-    assert "other than plain gradients: jax vae" in error.err
+    assert "not equal to plain gradients: jax vae" in error.err
     assert "at state 2 of a[1]" in " ".join(error.out.split())
 
 
