@@ -124,9 +124,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
         rows,
         verdicts=report.verdicts(rows),
         about=runtime.frameworks() | {"packages": versions()},
-        failure=f"not equal to plain gradients: {', '.join(differ)}"
-        if differ
-        else None,
+        failure=f"not equal to plain gradients: {', '.join(differ)}" if differ else None,
         missing=missing,
     )
 
