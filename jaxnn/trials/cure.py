@@ -20,7 +20,7 @@ from .setup import Attempt
 class Cure:
     """A change of a network, made and measured; numbers are nan if it could not be.
 
-    kind: its name in the table of changes, see `jaxnn.curing.changes`.
+    kind: its name in the table of changes, see `jaxnn.trials.changes`.
     advice: what to write.
     works: whether the gradient, the signal and the examples are kept.
     reason: if not, why not; else empty.
