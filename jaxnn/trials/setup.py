@@ -211,8 +211,8 @@ class Setup:
 
 def _count(batch: Batch) -> int:
     """Return the number of examples of a batch; 0 if it has no axis of them."""
-    first = jax.tree.leaves(batch.xs if batch.ys is None else batch.ys)[:1]
-    return len(first[0]) if first and getattr(first[0], "ndim", 0) else 0
+    leaves: list[Any] = jax.tree.leaves(batch.xs if batch.ys is None else batch.ys)
+    return len(leaves[0]) if leaves and getattr(leaves[0], "ndim", False) else 0
 
 
 @cache
