@@ -12,7 +12,6 @@ rows -> means over seeds at the best step size; with theory -> one table, one pi
 
 import importlib.util
 import inspect
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any
@@ -34,8 +33,6 @@ from jaxnn.cli import contract, source
 from jaxnn.models import Program, is_of_torch
 from jaxnn.returned import arguments
 from jaxnn.texts import counted
-
-log = logging.getLogger("jaxnn.experiments")
 
 ALL, ODD = "all", "odd"
 
@@ -162,7 +159,9 @@ def prepare(settings: Settings) -> Plan:
 
 def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> Plan:
     runtime.check_known("remedies", settings.remedies, REMEDIES)
-    dataset = data.load_classes(settings.data, settings)
+    dataset = data.load(settings.data, settings)
+    if dataset.task == "regression":
+        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
     depths = {
         FLOW: sorted(grid.integers("depths", settings.depths)),
         TRAINING: sorted(grid.integers("train_depths", settings.train_depths)),

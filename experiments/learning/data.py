@@ -130,14 +130,6 @@ def load(data: str, options: DataOptions | None = None) -> Dataset:
     return Dataset(made, x, y)
 
 
-def load_classes(data: str, options: DataOptions) -> Dataset:
-    """Return `load` of a table whose target is classes."""
-    dataset = load(data, options)
-    if dataset.task == "regression":
-        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
-    return dataset
-
-
 def base_rate(truth: np.ndarray) -> float:
     """Return the accuracy of always naming the most frequent class."""
     return float(np.unique(truth, return_counts=True)[1].max() / len(truth))

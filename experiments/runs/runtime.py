@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import math
 import os
 import platform
@@ -23,8 +22,6 @@ from experiments.runs import grid
 from jaxnn.arrays.memory import cores
 from jaxnn.cli import platforms
 from jaxnn.cli.kept_programs import keep_programs
-
-log = logging.getLogger("jaxnn.experiments")
 
 PACKAGES = (
     *("jax", "jaxlib", "optax", "safetensors", "skops", "numpy", "polars"),

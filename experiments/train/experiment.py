@@ -8,7 +8,6 @@ and written as files that PyTorch, Flax and `predict` read.
 `settings -> table -> split -> network, optimiser -> epochs -> course -> model, charts, verdicts`
 """
 
-import logging
 import math
 import re
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,6 @@ from experiments.train import loop, report, splits
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Recipe, TrainingCourse
 from jaxnn.initializers import find_weights
-
-log = logging.getLogger("jaxnn.experiments")
 
 CHART, FLOW = "training", "flow.parquet"
 LAYERS = re.compile(r"(?:([0-9]+)[x×])?([0-9]+)")

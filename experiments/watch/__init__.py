@@ -4,7 +4,6 @@
 asks the server for what is new, so it can be left open while the network trains.
 """
 
-import logging
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,6 @@ import tyro
 from experiments.runs import runtime
 from jaxnn.texts import clean
 from jaxnn.train.journal import FILE
-
-log = logging.getLogger("jaxnn.experiments")
 
 
 @dataclass(frozen=True)
