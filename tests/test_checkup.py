@@ -68,6 +68,11 @@ COURSES = {
         False,
         "a constant answer reaches 2.3",
     ),
+    "a step that is too large": (
+        course([1.39, 5e4, 2e5, 7e4, *falling(1e4, 2.18, 96)], batches=4),
+        False,
+        "the loss rises from 1.39 to 2.",
+    ),
     "known before": (course([0.01] * 100, 2.3), True, "by heart: the loss stays at 0.01 in"),
 }
 

@@ -36,8 +36,9 @@ class Course:
 
     @property
     def start(self) -> float:
-        """The mean loss of all batches at the start."""
-        return float(np.mean(self.losses[: self.batches]))
+        """The mean loss of all batches at the start; that of the first if its step raised it."""
+        first = self.losses[: self.batches]
+        return float(min(np.mean(first), first[0]))
 
     @property
     def end(self) -> float:
