@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -242,6 +243,27 @@ def test_multihead_attention(torch, need_weights):
     np.testing.assert_allclose(found, numbers_of_heads(q, k, seen), rtol=2e-5)
     assert len(rows) == 2 * HEADS
     assert flow.attention.paths[0] == ("0.attention.in_proj_weight",)
+
+
+def test_a_mask_of_heads_that_is_made_of_the_inputs(torch):
+    """Made once, of tokens, and taken by each layer: its axis of heads is none of positions."""
+    layer = torch.nn.TransformerEncoderLayer(WIDTH, HEADS, WIDTH, 0.0, batch_first=True)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(9, WIDTH)
+            self.layers = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+        def forward(self, ids):
+            return self.layers(self.embedding(ids), src_key_padding_mask=ids == 0)
+
+    ids = torch.arange(1, TOKENS + 1).repeat(BATCH, 1)
+    ids[0, 0] = 0
+    rows = flow_of(Model(), ids).attention_table()
+    assert [row["head"] for row in rows] == [*range(1, HEADS + 1)] * 2
+    most = (math.log(TOKENS) * (BATCH - 1) + math.log(TOKENS - 1)) / BATCH
+    assert [row["most_entropy"] for row in rows] == pytest.approx([most] * len(rows), rel=1e-5)
 
 
 @pytest.mark.parametrize("by_hand", [False, True])

@@ -7,7 +7,7 @@ An axis is a list of factors, the outermost first: a reshape splits and joins th
 them on. So the heads of an attention are known in whatever order its axes are written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from math import prod
@@ -38,10 +38,11 @@ def axis_of(kind: str, size: int) -> Axis:
     return (AxisFactor(kind, size),) if size != 1 else ()
 
 
-def axes_of_state(state: ArrayOrType) -> tuple[Axis, ...]:
+def axes_of_state(state: ArrayOrType, is_beside: bool = False) -> tuple[Axis, ...]:
     """Return the axes of a state: examples first, of floats features last, else positions."""
     last = FEATURES if is_float(state) else POSITIONS
-    kinds = [EXAMPLES, *[POSITIONS] * (len(state.shape) - 2), last]
+    inner = FEATURES if is_beside else POSITIONS  # the heads of a mask are no positions
+    kinds = [EXAMPLES, *[inner] * (len(state.shape) - 2), last]
     return tuple(axis_of(*pair) for pair in zip(kinds, state.shape, strict=False))
 
 
@@ -58,10 +59,10 @@ class AxisKinds:
     same: list[tuple[AxisFactor, AxisFactor]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, flat: Flat, states: Sequence[int]) -> "AxisKinds":
-        """Return those of a program and the values of its state."""
+    def of(cls, flat: Flat, states: Sequence[int], beside: Collection[int] = ()) -> "AxisKinds":
+        """Return those of a program and the values of its state; of those beside, as masks, too."""
         made = {v: step for step in flat.steps for v in step.outputs}
-        axes = cls(flat, made, {v: axes_of_state(flat.types[v]) for v in states})
+        axes = cls(flat, made, {v: axes_of_state(flat.types[v], v in beside) for v in states})
         for step in flat.steps:
             if not axes.known.keys().isdisjoint(step.inputs):
                 sides = [axes.known.get(v, ()) for v in step.inputs]

@@ -37,6 +37,7 @@ from .module_calls import MultiplyAdds
 from .tensors import ByMemory, mapped, tensors_in
 from .types import Arguments, Named, OpOverload, Output, Tensor
 
+AXES_OF_TOKENS = 3  # of a memory, such as an encoder's output; masks have more
 LAYERS = 256  # whose anatomies are kept: those of equal layers are equal
 
 Reader = Callable[[Anatomy, Mapping[int, Any]], Any]  # given numbers of its program's values
@@ -104,6 +105,7 @@ class Operations:
         self.types: list[Operand] = []  # of values
         self.names: dict[int, str] = {}  # of parameters
         self.inputs: list[int] = []
+        self.main: set[int] = set()  # these, and the states of cuts
         self.depends: set[int] = set()  # on these
         self.kept: dict[int, Any] = {}  # numbers: of parameters, constants and what is asked for
         self.before: dict[int, Any] = {}  # what the last operation has written into, by its id
@@ -139,9 +141,10 @@ class Operations:
                 self.failure = f"{type(error).__name__}: {error}".splitlines()[0]
 
     def value(self, tensor: Tensor) -> tuple[int | None, bool]:
-        """Return the value of a tensor, and if each entry of its first axis is of one example."""
+        """Return the value of a state, and if each entry of its first axis is of one example."""
         self._try(self._place)
         v = None if self.failure else self._value(tensor)
+        self.main.update(() if v is None else (v,))
         return v, v is not None and self.places.get(v) == ExamplePlace(0, 1)
 
     def _place(self) -> None:
@@ -163,6 +166,7 @@ class Operations:
         for tensor in inputs:
             v = self._new(tensor)
             self.inputs.append(v)
+            self.main.add(v)
             self.depends.add(v)
             if tensor.ndim and len(tensor) == self.examples:
                 self.places[v] = ExamplePlace(0, 1)
@@ -347,6 +351,9 @@ class Operations:
         record = self.read(anatomy, known) if is_known else None
         return RecognisedLayer(layer, anatomy, record, names)
 
+    def _is_wide(self, v: int) -> bool:
+        return len(self.types[v].shape) > AXES_OF_TOKENS
+
     def _named_graph(self, operations: Sequence[Recorded], outside: set[int]) -> NamedGraph:
         """Return the graph of operations, of which some values go elsewhere."""
         made = {v for operation in operations for v in operation.outputs}
@@ -368,6 +375,7 @@ class Operations:
                 tuple(map(self.types.__getitem__, vs))
                 for vs in (constants, arrays.values(), states)
             ),
+            tuple(i for i, v in enumerate(states) if v not in self.main and self._is_wide(v)),
             tuple(map(place.__getitem__, ends)),
             tuple(
                 (count, tuple(sorted(map(order.__getitem__, names))))
@@ -400,13 +408,15 @@ def _graph(
     constants: Sequence[Operand],
     arrays: Sequence[Operand],
     states: Sequence[Operand],
+    beside: Sequence[int],
     ends: Sequence[int],
     lists: Sequence[tuple[int, tuple[int, ...]]],
 ) -> Graph:
     """Return the graph of a layer of programs, with the numbers of what they take and make."""
     types = [operand.type for operand in (*constants, *arrays, *states)]
     flat = Flat.joined(types, programs, ends)
-    return Graph.of_flat(flat, len(states), constants=len(constants), lists=lists)
+    told = {"beside": beside, "constants": len(constants), "lists": lists}
+    return Graph.of_flat(flat, len(states), **told)
 
 
 _anatomy = lru_cache(maxsize=LAYERS)(Anatomy.of_graph)

@@ -41,6 +41,7 @@ class Graph:
     states: tuple[int, ...]  # the values of the state that goes in
     taken: dict[int, list[TracedStep]] = field(default_factory=dict)  # the steps that take a value
     made: dict[int, TracedStep] = field(default_factory=dict)  # the one that makes it
+    beside: Sequence[int] = ()  # places in the state of what is no state of a cut, such as masks
     constants: int = 0  # the number of inputs in front that are no arrays of the layer
     # Arrays that are known to be those of a list of so many equal modules.
     lists: Sequence[tuple[int, tuple[int, ...]]] = ()
@@ -63,7 +64,7 @@ class Graph:
     @cached_property
     def axes(self) -> AxisKinds:
         """The axes of all values that depend on the state."""
-        return AxisKinds.of(self.flat, self.states)
+        return AxisKinds.of(self.flat, self.states, {self.states[i] for i in self.beside})
 
     @cached_property
     def numbers(self) -> dict[int, int]:
