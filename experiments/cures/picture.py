@@ -156,6 +156,5 @@ def _map(names: list[str], aim: str, angle: float) -> list[charts.Chart]:
     ink = alt.condition(is_light, alt.value(palette.RIM), alt.value(palette.OVER_MAP))
     text = measured.mark_text(fontSize=12, aria=False).encode(text="text:N", color=ink)
     unmeasured = everywhere.transform_filter("!isValid(datum.value)")
-    frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
     signs = unmeasured.mark_text(fontSize=12, color=palette.INK, aria=False)
-    return [tiles, text, frames, signs.encode(text="text:N")]
+    return [tiles, text, charts.not_measured(unmeasured), signs.encode(text="text:N")]

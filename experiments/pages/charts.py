@@ -127,6 +127,11 @@ def dashed(base: Chart, width: float, **more: Any) -> Chart:
     )
 
 
+def not_measured(base: Chart) -> Chart:
+    """Return the frames of tiles that were planned and not measured."""
+    return base.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
+
+
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Return a table as rows of JSON: short numbers, null for nan and inf."""
     return jsonable(frame).to_dicts()
