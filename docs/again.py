@@ -2,6 +2,7 @@
 
     python docs/again.py                     all of them: a day on two cores
     python docs/again.py house before_after  some, by the names of `MADE`
+    python docs/again.py --right cures       notes that a picture is still right, after a look at it
 
 The commands of a name measure, store what the site shows in `docs/data`, and draw; then all tables
 are written into the pages. `docs/data/drawn.json` has a digest of the code and the data that a
@@ -13,7 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -63,18 +64,25 @@ MADE: dict[str, tuple[Sequence[str], str]] = {
 
 def main() -> None:
     """Make what the command line names, or all."""
-    for name in sys.argv[1:] or MADE:
+    names = sys.argv[1:] or [*MADE]
+    if names[0] == "--right":
+        note(names[1:])
+        return
+    for name in names:
         experiments, script = MADE[name]
         with tempfile.TemporaryDirectory() as folder:
             runs = [f"{folder}/{i}" for i in range(len(experiments))]
             for options, out in zip(experiments, runs, strict=True):
                 run("-m", "experiments", *options.split(), "--out", out)
             run(*script.split(), *runs)
-        if name in SOURCES:
-            drawn = json.loads(DRAWN.read_text(encoding="utf-8")) if DRAWN.exists() else {}
-            drawn[name] = digest(name)
-            DRAWN.write_text(json.dumps(drawn, indent=1) + "\n", encoding="utf-8")
+        note({name} & SOURCES.keys())
     run("docs/tables.py")
+
+
+def note(names: Iterable[str]) -> None:
+    """Store of which code pictures are drawn."""
+    drawn = json.loads(DRAWN.read_text(encoding="utf-8")) | {name: digest(name) for name in names}
+    DRAWN.write_text(json.dumps(drawn, indent=1) + "\n", encoding="utf-8")
 
 
 def run(*command: str) -> None:

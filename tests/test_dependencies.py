@@ -49,7 +49,8 @@ def imports(nodes):
                 yield DISTRIBUTIONS.get(package, package.replace("_", "-"))
 
 
-OURS = {"jaxnn", "experiments", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+OURS = {"jaxnn", "experiments"}
+OURS |= {path.stem for folder in ("tests", "docs") for path in (ROOT / folder).glob("*.py")}
 
 
 class Running(ast.NodeTransformer):

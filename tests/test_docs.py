@@ -267,7 +267,9 @@ def test_a_picture_is_part_of_its_page_in_the_ink_of_the_page():
 @pytest.mark.parametrize("name", again.SOURCES)
 def test_a_picture_is_not_older_than_the_code_that_draws_it(name):
     drawn = json.loads(text_of(again.DRAWN))
-    assert drawn.get(name) == again.digest(name), f"run python docs/again.py {name}"
+    assert drawn.get(name) == again.digest(name), (
+        f"python docs/again.py {name} draws it; --right {name} says that it is still right"
+    )
 
 
 def test_the_picture_of_the_house_has_its_rooms():
