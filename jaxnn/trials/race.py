@@ -57,6 +57,7 @@ SECONDS_OF_CURES = 60.0  # of the processor, for all trainings, at most
 ROUNDS_OF_CURES = 30, 100, 300  # steps
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them of the network as it is
+ENDS = "a training ends with"
 EARLY = 0.1  # of the steps, whose losses are still those of the start
 
 
@@ -113,11 +114,11 @@ class Tried:
     def take(self, steps: int, is_over: Callable[[], bool]) -> None:
         """Take steps, up to a number of them, or say why it cannot; see `train`."""
         assert self.setup is not None
-        over = False
+        over, before = False, self.losses
         try:
             if self.learner is None:
                 self.setup.tools.seed(0)
-                self.learner = self.setup.learner()
+                self.learner, self.losses = self.setup.learner(), []
             while len(self.losses) < steps and np.isfinite(self.losses[-1:]).all():
                 if is_over():
                     over = True
@@ -125,6 +126,8 @@ class Tried:
                 self.losses.append(self.learner.step(self.setup.batch(len(self.losses))))
         except Exception as error:  # of a change that its network or its loss does not take
             self._end(error)
+        finally:  # of a training that was begun anew, and stopped
+            self.losses = max(self.losses, before, key=len)
         if over:
             raise TimeoutError
 
@@ -351,11 +354,9 @@ class _Race:
         return done
 
 
-def _best(
-    tried: Sequence[Tried], count: int, key: Callable[[Tried], Any] = lambda one: -one.value
-) -> list[Tried]:
+def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
     """Return the best; the others give back their copies of the network."""
-    best_first = sorted(tried, key=key)
+    best_first = sorted(tried, key=lambda one: -one.value)
     for one in best_first[count:]:
         one.learner = None
     return best_first[:count]
@@ -425,34 +426,48 @@ def halved(
     programs = [attempt.program.but(optimizer=optimizer) for attempt in attempts]
     setups = map(Setup.of, programs)
     entrants = [[Tried(setup=replace(one, times=times)) for times in TIMES] for one in setups]
-    first, *others = entrants
-    rest = [one for entrant in others for one in entrant]
+    racing = {id(one) for entrant in entrants for one in entrant}
     kept = original_kept(programs[0]) if programs[0].of_torch else same_random_states()
     with kept:
         try:
             # The first takes part in every round. A round that is not ended counts for none.
             for steps in ROUNDS_OF_CURES:
-                for one in (*first, *rest):
-                    one.take(steps, lambda: time.process_time() > until)
-                for one in (*first, *rest):
-                    one.steps = 0 if one.reason else len(one.losses)
-                    if one.reason:
-                        one.reason = f"a training ends with {one.reason}"
-                for best in map(_first, entrants):
-                    if best.learner is not None and best.steps:
-                        best.rate()
-                first = _best(first, KEPT_TIMES, _place)
-                rest = _best(rest, max(len(rest) // 2, FEWEST), _place)
+                done = [
+                    _round([one for one in entrant if id(one) in racing], steps, until)
+                    for entrant in entrants
+                ]
+                for of_entrant in done:
+                    for one, score in of_entrant:
+                        one.score, one.steps = score, 0 if one.reason else len(one.losses)
+                first, *others = ([one for one, _ in of_entrant] for of_entrant in done)
+                rest = sorted((one for of_one in others for one in of_one), key=_place)
+                best = *sorted(first, key=_place)[:KEPT_TIMES], *rest[: max(len(rest) // 2, FEWEST)]
+                racing = {*map(id, best)}
         except TimeoutError:
             log.debug("the %g seconds are over", seconds)
         except KeyboardInterrupt:
             stopped, why = True, "it was stopped"
     reached = [*map(_first, entrants)]
     for one in reached:
-        one.learner = None
         if not one.steps and not one.reason:
             one.reason = f"{why} before all had taken {ROUNDS_OF_CURES[0]} steps"
     return reached, stopped
+
+
+def _round(tried: Sequence[Tried], steps: int, until: float) -> list[tuple[Tried, Score]]:
+    """Train a network anew with some step sizes, and give back its copies; return the scores."""
+    for one in tried:
+        one.take(steps, lambda: time.process_time() > until)
+        if one.reason and not one.reason.startswith(ENDS):
+            one.reason = f"{ENDS} {one.reason}"
+    scores = []
+    for one in tried:
+        before = one.score
+        if one.learner is not None and not one.reason:
+            one.rate()
+        scores.append((one, one.score))
+        one.score, one.learner = before, None
+    return scores
 
 
 def _place(one: Tried) -> tuple[int, float]:
