@@ -35,6 +35,11 @@ def by_einsum(p, z):
     return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v).reshape(z.shape)
 
 
+def of_a_window(p, z):
+    """Positions along two axes, as of a picture."""
+    return by_einsum(p, z.reshape(BATCH, 2, TOKENS // 2, WIDTH).reshape(z.shape))
+
+
 def by_hand(p, z):
     """Exp and sum, an added mask, divided after the product; heads and examples in one axis."""
     q, k, v = (

@@ -38,16 +38,19 @@ class KeyBlock(NamedTuple):
     shape: of the logits, each axis in its factors.
     order: of these, the heads first, then what else there is of rows, the keys last.
     heads: the number of heads.
+    keys: the number of factors that count keys.
     """
 
     softmax: Softmax
     shape: tuple[int, ...]
     order: tuple[int, ...]
     heads: int
+    keys: int
 
     def by_head(self, v: Array) -> Array:
         """Return logits, or what has their shape, as (heads, rows, keys)."""
         v = v.reshape(self.shape).transpose(self.order)
+        v = merged(v, v.ndim - self.keys, v.ndim)
         sizes = [prod(v.shape[:i]) for i in range(v.ndim)]
         v = merged(v, 0, sizes.index(self.heads))
         spec = spec_of(v)  # rows come in any order: those that are spread over devices first
@@ -205,7 +208,7 @@ def _by_heads(graph: Graph, softmax: Softmax, products: list[TracedStep]) -> Key
             numbers.append(factor.number)
     heads.sort(key=numbers.__getitem__)
     count = prod(shape[i] for i in heads)
-    return KeyBlock(softmax, tuple(shape), (*heads, *others, *keys), count)
+    return KeyBlock(softmax, tuple(shape), (*heads, *others, *keys), count, len(keys))
 
 
 def _holds(axis: Axis, kind: str) -> bool:

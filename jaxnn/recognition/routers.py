@@ -48,7 +48,8 @@ class Router(NamedTuple):
 
 def routers_of(graph: Graph) -> Iterator[Router]:
     """Yield all routers of a layer, in their order."""
-    shapes = {i: graph.flat.types[v].shape for v, i in graph.numbers.items()}
+    taken = ((v, i) for v, i in graph.numbers.items() if v in graph.taken)
+    shapes = {i: graph.flat.types[v].shape for v, i in taken}
     stacks = {i: shape[0] for i, shape in shapes.items() if len(shape) > 2}
     matrices = sum(len(shape) > 1 for shape in shapes.values())
     for step in graph.flat.steps:
