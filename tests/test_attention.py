@@ -137,6 +137,7 @@ def anatomy(f, p, z):
     [
         (by_einsum, "causal", 1),
         (by_hand, "causal", 1),
+        (of_a_window, "causal", 1),
         (by_jax, "causal", 1),
         (grouped, "causal", 2),
         (of_one_example, "causal", 1),
