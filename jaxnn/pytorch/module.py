@@ -89,8 +89,9 @@ def measured(
         while True:
             with recording(), unchanged(module, tensors_in([inputs, ys]), acting.hooks):
                 up = _up(call, cutting, read, is_apart)
+                has_hooks = up.recorder.has_hooks
                 up.recorder.closed()
-                if is_apart or not up.recorder.has_hooks:
+                if is_apart or not has_hooks:
                     return _gone_down(call, cutting, up, look)
             is_apart = True
 
