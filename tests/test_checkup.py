@@ -21,6 +21,7 @@ from jaxnn.rules import Found
 from jaxnn.train.descent import ADAM
 from jaxnn.train.learner import Batch
 from jaxnn.train.watched import Watched
+from jaxnn.trials import race
 from jaxnn.trials.race import Trials, Tried
 from jaxnn.trials.score import Score
 
@@ -108,6 +109,30 @@ def test_ctrl_c_concludes_with_what_was_seen():
     seen = rehearsed(Counting([3.0, 2.0, 1.0], end=2), [Batch(0)], 5)
     np.testing.assert_array_equal(seen.losses, [3.0, 2.0])
     assert seen.interrupted
+
+
+def test_a_graph_is_compared_with_a_constant_answer(monkeypatch):
+    """Of a network whose signal has exploded, a loss far below that of the start is no answer."""
+    rng = np.random.default_rng(0)
+    a = jnp.asarray(rng.random((16, 16)) < 0.5, jnp.float32)
+    graph = {"a": a, "x": jnp.asarray(rng.normal(size=(16, 4)), jnp.float32)}
+    p = [jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)] * 4
+
+    def network(p, graph):
+        z = graph["x"]
+        for theta in p:
+            z = graph["a"] @ z @ theta
+        return z
+
+    def loss(output, ys):
+        return jnp.mean((output - ys) ** 2)
+
+    monkeypatch.setattr(race, "SECONDS", (0.0, 0.0))  # no trials
+    ys = jnp.sin(graph["x"])
+    seen = jaxnn.checkup((network, p), ADAM, graph, ys, loss=loss, each="whole", steps=6)
+    assert seen.course.constant == pytest.approx(float(jnp.var(ys, axis=0).mean()), rel=1e-4)
+    assert not seen.learns
+    assert "place" not in str(seen)  # a node of a graph is no example
 
 
 def test_batches():

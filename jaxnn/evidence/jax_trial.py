@@ -130,7 +130,13 @@ class JaxTrial(Trial):
 
     @property
     def counts(self) -> set[int]:
+        if self._is_whole:
+            return {0}
         return {np.shape(v)[0] if np.ndim(v) else 0 for v in jax.tree.leaves(self.program.xs)}
+
+    @property
+    def _is_whole(self) -> bool:
+        return isinstance(self.net, Chain) and self.net.whole
 
     @cached_property
     def is_random(self) -> bool:
@@ -160,11 +166,11 @@ class JaxTrial(Trial):
         return self._output_of(_with(given, xs) if xs else given, factor)
 
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
-        if isinstance(self.net, Chain) and self.net.whole:
-            return None
-        output = _output(self._net_for(given), self.params, given, np.asarray(factor, np.float32))
+        state = self.net.state(given) if self._is_whole else given
+        output = _output(self._net_for(state), self.params, state, np.asarray(factor, np.float32))
         leaves = jax.tree.leaves(output)
-        return np.asarray(leaves[0]) if len(leaves) == 1 and is_float(leaves[0]) else None
+        is_known = len(leaves) == 1 and is_float(leaves[0])
+        return np.asarray(leaves[0][0] if self._is_whole else leaves[0]) if is_known else None
 
     def _net_for(self, given: PyTree) -> Network | Lowered:
         """Return the network for a batch: equal if its programs are; a chain has functions too."""

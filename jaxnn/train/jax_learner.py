@@ -79,7 +79,7 @@ class JaxLearner(Learner):
         zero = np.float32(0)
         *_, output = self._run(self._stepped, self._arrays, *self._now, *batch, zero)
         leaves = jax.tree.leaves(output)
-        is_known = not self._trainee.net.whole and len(leaves) == 1 and is_float(leaves[0])
+        is_known = len(leaves) == 1 and is_float(leaves[0])
         return np.asarray(leaves[0]) if is_known else None
 
     @cached_property

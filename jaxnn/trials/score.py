@@ -76,7 +76,8 @@ def score_of(output: np.ndarray | None, ys: np.ndarray | None) -> Score | None:
         accuracy = max(float(((v > at) == (y > 0.5)).mean()) for at in (0.0, 0.5))
         return _above(accuracy, max(float(y.mean()), 1 - float(y.mean())))
     variance = np.square(y - y.mean(axis=0)).mean()
-    r2 = 1 - float(np.square(v - y).mean() / max(variance, 1e-300))
+    with np.errstate(over="ignore"):
+        r2 = 1 - float(np.square(v - y).mean() / max(variance, 1e-300))
     return Score(max(r2, -1.0), f"R² {r2:.2f}" if r2 > -10 else "R² below -10")
 
 
