@@ -14,7 +14,7 @@ from ..arrays.compiled import Numbers, compiled, measuring
 from ..arrays.rows import is_float
 from ..arrays.spread import type_of
 from ..chain.apply import through
-from ..chain.chain import Chain, Lowered, encoded
+from ..chain.chain import Chain, Lowered, as_one_example, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import ArrayPlace, changed
 from ..jaxpr.numpy_programs import few_by_numpy
@@ -166,7 +166,7 @@ class JaxTrial(Trial):
         return self._output_of(_with(given, xs) if xs else given, factor)
 
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
-        state = self.net.state(given) if self._is_whole else given
+        state = as_one_example(given) if self._is_whole else given
         output = _output(self._net_for(state), self.params, state, np.asarray(factor, np.float32))
         leaves = jax.tree.leaves(output)
         is_known = len(leaves) == 1 and is_float(leaves[0])
