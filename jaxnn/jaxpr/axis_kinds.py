@@ -9,7 +9,7 @@ them on. So the heads of an attention are known in whatever order its axes are w
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count, pairwise
+from itertools import count, pairwise, takewhile
 from math import prod
 
 from ..arrays.rows import is_float
@@ -89,11 +89,8 @@ class AxisKinds:
                 examples, features, *_ = params["dimension_numbers"].out_spec
                 kinds = {examples: EXAMPLES, features: FEATURES}
                 return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
-            case primitives.OPAQUE:  # of which nothing is known: the first axes of one size stay
-                axes = next((axes for axes in sides if axes), ())
-                stays = [_size(axis) == n for axis, n in zip(axes, shape, strict=False)]
-                first = stays.index(False) if False in stays else len(stays)
-                return (*axes[:first], *(axis_of(FEATURES, n) for n in shape[first:]))
+            case primitives.OPAQUE:
+                return _first_axes(next(filter(None, sides), ()), shape)
             case primitives.DOT:
                 sides = [self._of_factor(v) for v in step.inputs]
                 summed = zip(*params["dimension_numbers"][0], strict=True)
@@ -147,6 +144,13 @@ class AxisKinds:
             else:
                 self.others[v] = tuple(axis_of(FEATURES, n) for n in self.flat.types[v].shape)
         return self.others[v]
+
+
+def _first_axes(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[Axis, ...]:
+    """Return axes of what nothing is known of: the first ones stay that have their sizes."""
+    stay = takewhile(lambda pair: _size(pair[0]) == pair[1], zip(axes, shape, strict=False))
+    first = [axis for axis, _ in stay]
+    return (*first, *(axis_of(FEATURES, n) for n in shape[len(first) :]))
 
 
 def _size(axis: Axis) -> int:
