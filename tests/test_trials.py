@@ -180,6 +180,13 @@ def test_weights_are_drawn_by_their_inputs():
         assert float(tree[name].std()) * inputs**0.5 == pytest.approx(1, rel=0.05)
 
 
+def test_relu_takes_the_place_of_each_activation_but_the_last():
+    made = CHANGES["relu"].of(setup(squashed, params(3), ys=np.eye(3)[CLASS]))
+    ((_, p),) = made.program.model
+    hidden = np.sqrt(2) * jax.nn.relu(XS @ p["a"] + p["c"])
+    np.testing.assert_allclose(made.output, jax.nn.sigmoid(hidden @ p["b"]), rtol=1e-4, atol=1e-5)
+
+
 def test_numbers_of_classes_get_a_unit_each():
     ys = np.repeat(np.arange(4, dtype=np.float32), 16)[:, None]
     made = CHANGES["class each"].of(setup(ys=ys))

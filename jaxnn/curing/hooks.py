@@ -55,7 +55,7 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
 
     made = copied(module)
     inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
-    if not all(inside):
+    if not names or not all(inside):
         return None
     for activation in {id(one): one for layer in inside for one in layer}.values():
         if hasattr(activation, "inplace"):  # else what goes in is overwritten before the hook
@@ -97,6 +97,14 @@ def activations(module: Module, names: Sequence[str]) -> list[str]:
         for inside, one in module.get_submodule(name).named_modules()
         if _is_activation(one)
     ]
+
+
+def activations_inside(module: Module) -> list[str]:
+    """Return those of a whole module, but for what comes behind its last parameters."""
+    modules = [*module.named_modules()]
+    learns = [bool([*one.parameters(recurse=False)]) for _, one in modules]
+    last = max((i for i, is_one in enumerate(learns) if is_one), default=0)
+    return [name for name, one in modules[:last] if _is_activation(one)]
 
 
 def _is_activation(module: Module) -> bool:

@@ -223,11 +223,19 @@ class ChainPatient(NetworkPatient):
         _, *most = max(self._links, key=lambda link: int(self.rebuildable[link[0]].sum()))
         return structure.operations(*most)
 
-    def with_units(self, sigma: Leaky) -> Patient | None:
-        if not all(units.of_link(*link) for link in self._changed_links()):
+    def with_units(self, sigma: Leaky, everywhere: bool = False) -> Patient | None:
+        found = [units.of_link(*link) for link in self._changed_links()]
+        form: structure.Rebuild = structure.Rebuilding(units.WithUnits, sigma)
+        meant = None
+        if everywhere:
+            found = [sum(units.of_link(*link) for _, *link in self._links)]
+            *_, (layers, last, _, _) = self._links
+            meant = np.ones(len(self.names), bool)
+            form = units.Everywhere(sigma, last if len(layers) == 1 else None)
+        if not all(found):
             return None
         written = code.of_units(sigma, self.rebuildable_names)
-        return self._rebuilt(structure.Rebuilding(units.WithUnits, sigma), written)
+        return self._rebuilt(form, written, meant)
 
     def opened(self) -> Patient | None:
         if not any(structure.stops(*link) for _, *link in self._links):

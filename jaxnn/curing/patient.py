@@ -220,8 +220,9 @@ class Patient(ABC):
         """Return the network with those layers in another form; None if it has no flow."""
         return None
 
-    def with_units(self, sigma: Leaky) -> "Patient | None":
+    def with_units(self, sigma: Leaky, everywhere: bool = False) -> "Patient | None":
         """Return the network with other units in those layers; None if they have none."""
+        # everywhere: in all layers that have some, but for the last.
         return None
 
     @property

@@ -208,13 +208,17 @@ class TorchPatient(Patient):
         written = code.of_modules(names, form.code("self.layer", 1))
         return self._rebuilt(hooks.with_form(self.network, names, form), written)
 
-    def with_units(self, sigma: Leaky) -> Patient | None:
+    def with_units(self, sigma: Leaky, everywhere: bool = False) -> Patient | None:
         names = self._modules(self.rebuildable)
+        if everywhere:
+            names = hooks.activations_inside(self.network)
         leaky = f"torch.nn.functional.leaky_relu(z, {sigma.slope:.6g})"
         inside = hooks.activations(self.network, names)
         written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)
         made = self._rebuilt(hooks.with_units(self.network, names, sigma), written)
         # A loss of derivatives passes fewer layers where units are linear in pieces.
+        if everywhere:
+            return made
         return made if made and made.in_range and made.flow.names == self.flow.names else None
 
     def _rebuilt(self, module: Module | None, written: list[str]) -> "TorchPatient | None":

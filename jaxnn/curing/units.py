@@ -28,10 +28,16 @@ class WithUnits(Plain):
     """A layer with another function in place of its elementwise ones."""
 
     sigma: Callable[[Any], Any] = jnp.tanh
+    is_last: bool = False  # then what follows its last product stays
 
     def __call__(self, arrays: Tree, state: Tree) -> Any:
         flat, structure = _traced(self.link, arrays, state)
         functions = dict(_functions(flat))
+        if self.is_last:
+            products = [s.eqn.primitive.name in MULTIPLYING for s in flat.steps]
+            stop = max(np.flatnonzero(products), default=0)
+            inside = {v for step in flat.steps[:stop] for v in step.outputs}
+            functions = {v: z for v, z in functions.items() if v in inside}
         values = flat.constants | dict(
             zip(flat.inputs, jax.tree.leaves((arrays, state)), strict=True)
         )
@@ -43,6 +49,17 @@ class WithUnits(Plain):
                 if v in functions:
                     values[v] = self.sigma(values[functions[v]]).astype(flat.types[v].dtype)
         return jax.tree.unflatten(structure, [values[v] for v in flat.outputs])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """Put another function in place of all elementwise ones, but for the last."""
+
+    sigma: Callable[[Any], Any]
+    last: Link | None  # None if other layers are like it
+
+    def __call__(self, link: Link) -> WithUnits:
+        return WithUnits(link, self.sigma, link == self.last)
 
 
 def of_link(link: Link, arrays: Tree, state: Tree) -> int:

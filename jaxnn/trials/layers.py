@@ -394,7 +394,7 @@ class _ScaledRelu:
 )
 def relu(setup: Setup) -> Setup | None:
     """Relu with weights of He's size."""
-    made = setup.reformed(setup.patient.with_units(_ScaledRelu()))
+    made = setup.reformed(setup.patient.with_units(_ScaledRelu(), everywhere=True))
     return made and (draw(made) or made)
 
 
