@@ -285,11 +285,11 @@ def test_rows_of_runs_become_the_tables_of_the_page(page, tmp_path):
     page.collect([first], path)
     page.collect([second], path)  # which has one program of them again
     assert len(page.read(path)) == 4
-    scored, written = page.markdown("scores", path).split("\n")[2:4]
+    scored, written = page.markdown("ours", path).split("\n")[2:4]
     assert "| 1 that scored the rules" in scored
     assert "| 1 of 1, 100\u00a0% (21 to 100) | 0 of 1, 0\u00a0% (0 to 79) |" in scored
-    assert "| 0 of 1, 0\u00a0% (0 to 79) | – | 1 of 1, 100\u00a0% (21 to 100) of twins |" in written
-    assert "DeepDiagnosis (ICSE 2022)" in page.markdown("scores", path)
+    assert "| 0 of 1, 0\u00a0% (0 to 79) | – | 1 of 1, 100\u00a0% (21 to 100) |" in written
+    assert "DeepDiagnosis (ICSE 2022)" in page.markdown("others", path)
     assert f"| {case.FAULTS['end']} | 2 | 1 | 0 | 1 | 0 of 1 | 1 |" in page.markdown("faults", path)
     told = page.markdown("cases", path)
     assert "| `oneunit`, `no rate`; `update` 10 | right | right | missed | silent |" in told

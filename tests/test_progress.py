@@ -144,7 +144,7 @@ def test_ctrl_c_before_the_first_cure_says_so(interrupted, monkeypatch):
 def test_the_command_ends_with_the_cures_that_there_are(interrupted, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine.py").write_text("def f(): ...")
     result = SimpleNamespace(cures=cures.tried_on(interrupted))
-    monkeypatch.setattr(command.contract, "diagnosed", lambda *_: result)
+    monkeypatch.setattr(command.contract, "diagnosed", lambda *_, **options: result)
     monkeypatch.setattr(command, "_print", lambda *_: print("Vanishing."))
     assert command.main(["diagnose", f"{tmp_path / 'mine.py'}:f", "--cures"]) == 130
     first, *_, last = capsys.readouterr().out.splitlines()

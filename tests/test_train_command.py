@@ -225,7 +225,7 @@ def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
             callback(state)
             if state.step == 2 * steps:
                 error = jaxnn.errors.NonFiniteError
-                raise error("step 8: the loss is nan", 8, "signal", 2, state, np.zeros((1, steps)))
+                raise error("step 8: the loss is nan", 8, "signal", 2, state, np.zeros(steps))
 
         return fit(*arguments, callback=after, **named)
 

@@ -62,14 +62,14 @@ def parsed(default: Any, prog: str, args: Sequence[str]) -> Any:
     its class is: `DataOptions` is "data", and `Options` "output".
     """
     settings, values = type(default), vars(default)
-    hidden = tyro.conf.Suppress[tyro.conf.Fixed[Any]]
+    hidden = tyro.conf.Suppress, tyro.conf.Fixed
     parts: list[tuple[str, Any, None]] = []
     groups = {}
     for base in filter(dataclasses.is_dataclass, settings.__bases__):
-        names = [each.name for each in dataclasses.fields(base)]
+        types = {each.name: each.type for each in dataclasses.fields(base)}
         group = base.__name__.removesuffix("Options").lower() or "output"
-        groups[f"{group}_options"] = base(**{name: values[name] for name in names})
-        parts += [(name, hidden, None) for name in names]
+        groups[f"{group}_options"] = base(**{name: values[name] for name in types})
+        parts += [(name, Annotated[kind, *hidden], None) for name, kind in types.items()]
         parts += [(f"{group}_options", Annotated[base, tyro.conf.arg(name=group)], None)]
     about = {"__doc__": settings.__doc__}
     grouped = dataclasses.make_dataclass(
