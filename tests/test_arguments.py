@@ -149,7 +149,7 @@ IN_TORCH = {  # the functions, the argument, what is given, of torch.nn, and the
     "pair": (JAX, "loss", lambda nn: lambda output, ys: (output, ys), "loss: .*, got tuple"),
     "array": (JAX, "xs", lambda nn: np.ones((8, 4)), "inputs: expected a .*torch.as_tensor"),
     "texts": (JAX, "ys", lambda nn: TEXTS, "ys: expected numbers, got an array of <U1"),
-    "flag": (JAX[:3], "theory", lambda nn: "yes", "theory: expected True or False, got 'yes'"),
+    "flag": (EVERY[:2], "theory", lambda nn: "yes", "theory: expected True or False, got 'yes'"),
     "seconds": (("cures",), "seconds", lambda nn: None, "seconds: expected a number of 0 seconds"),
     "steps": (("checkup",), "steps", lambda nn: 1.5, "steps: expected an integer, got 1.5"),
     "factory": (JAX[2:], "optimizer", lambda nn: lambda parameters: None, "optimizer: .* None"),
