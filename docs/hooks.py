@@ -39,7 +39,7 @@ LOADED = re.compile(
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Put a file of the repository in the place of a page that only links to it."""
+    """Put a file of the repository where a page only links to it."""
     link = LINK.fullmatch(markdown)
     if link is None:
         return markdown

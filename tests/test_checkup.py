@@ -112,7 +112,7 @@ def test_ctrl_c_concludes_with_what_was_seen():
 
 
 def test_a_graph_is_compared_with_a_constant_answer(monkeypatch):
-    """Of a network whose signal has exploded, a loss far below that of the start is no answer."""
+    """A loss far below that of an exploded start is no answer."""
     rng = np.random.default_rng(0)
     a = jnp.asarray(rng.random((16, 16)) < 0.5, jnp.float32)
     graph = {"a": a, "x": jnp.asarray(rng.normal(size=(16, 4)), jnp.float32)}
@@ -505,7 +505,7 @@ def test_a_loss_without_a_number_is_measured_at_its_step(torch):
 
 
 def trainers_of(torch, rate):
-    """What looks like a LightningModule, and like a Trainer of transformers, of one network."""
+    """Stand-ins for a LightningModule and a Trainer of transformers, of one network."""
     mse = torch.nn.functional.mse_loss
 
     class Lightning(torch.nn.Module):

@@ -12,7 +12,7 @@ import pytest
 import jaxnn
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import hooks, search, units
+from jaxnn.curing import hooks, remade, search, structure, units
 from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.curing.links import graph_of, links
 from jaxnn.curing.weights import multiplied, redrawn
@@ -161,6 +161,23 @@ def graph_network(p, graph, around=lambda layer, h: layer(h)):
     for theta in p["layers"]:
         h = around(lambda h, theta=theta: jnp.tanh(h) @ theta, h)
     return jnp.sum(h @ p["out"])
+
+
+@pytest.mark.usefixtures("users_jax")
+def test_some_layers_of_a_run_are_in_another_form(rng):
+    """Each keeps its own arrays, where the run is split."""
+    theta, xs = np.float32(rng.normal(size=(6, 4, 4)) / 2), np.float32(rng.normal(size=(3, 4)))
+    layer = lambda theta, z: jnp.tanh(z) @ theta  # noqa: E731
+    layers = [(layer, v) for v in theta]
+    meant = (False, True, True, False, True, True)
+    net, _ = as_network(layers)
+    assert net.lengths == (6,)
+    form = structure.Rebuilding(structure.Formed, changes.AddedSkip(0.5))
+    expected = xs
+    for v, is_meant in zip(theta, meant, strict=True):
+        y = np.tanh(expected) @ v
+        expected = expected + y / 2 if is_meant else y
+    np.testing.assert_allclose(remade.Reformed(net, meant, form)(layers, xs), expected, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("users_jax")

@@ -273,6 +273,7 @@ def test_the_first_of_those_that_are_as_good_is_told():
     assert race._answer([tried("step", value=0.3)], base, order) is None  # not by a margin
     assert race._answer([tried("step", value=0.9)], Score(0.8, ""), order) is None
     assert race._answer([best, good], base, ["step", *order]) is best  # what is named comes first
+    assert race._answer([tried("step", value=0.9), best], base, order) is best  # of step sizes
     assert race._answer([tried("step", value=1.0)], Score(float("nan"), ""), order)
 
 

@@ -59,7 +59,7 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class GridOptions:
-    """How each point of the grid is measured."""
+    """The measurement of each point of the grid."""
 
     batch: tuple[str, ...] = ("128",)
     """Examples in a batch; all examples of a data set that has fewer."""
@@ -73,7 +73,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Settings(NetworkOptions, GridOptions, data.DataOptions, runtime.Options):
-    """How the size of a gradient changes with depth, by activation and initialisation.
+    """The size of a gradient by depth, activation and initialisation.
 
     Every setting that takes several values is an axis of the grid. Numbers may be ranges:
     start:stop:step, or start:stop:*factor.

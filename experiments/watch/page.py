@@ -205,7 +205,7 @@ class Seen:
 
     @property
     def illness(self) -> tuple[bool, int]:
-        """How bad its alarms are: whether one ends the training, and their number."""
+        """The weight of its alarms: whether one ends the training, and their number."""
         alarms = self.watched.alarms
         return any(a.rule in ALARMS and ALARMS[a.rule].final for a in alarms), len(alarms)
 

@@ -99,8 +99,8 @@ def activations(module: Module, names: Sequence[str]) -> list[str]:
     ]
 
 
-def activations_inside(module: Module) -> list[str]:
-    """Return those of a whole module, but for what comes behind its last parameters."""
+def hidden_activations(module: Module) -> list[str]:
+    """Return the names of the activations in front of the last parameters of a module."""
     modules = [*module.named_modules()]
     learns = [bool([*one.parameters(recurse=False)]) for _, one in modules]
     last = max((i for i, is_one in enumerate(learns) if is_one), default=0)

@@ -211,7 +211,7 @@ class TorchPatient(Patient):
     def with_units(self, sigma: Leaky, everywhere: bool = False) -> Patient | None:
         names = self._modules(self.rebuildable)
         if everywhere:
-            names = hooks.activations_inside(self.network)
+            names = hooks.hidden_activations(self.network)
         leaky = f"torch.nn.functional.leaky_relu(z, {sigma.slope:.6g})"
         inside = hooks.activations(self.network, names)
         written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)

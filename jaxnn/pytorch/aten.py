@@ -79,7 +79,7 @@ def filled(given: Any, tensors: Any) -> Any:
 
 @lru_cache(maxsize=PROGRAMS)
 def program_of(func: OpOverload, args: Arguments, named: Arguments, out: Arguments) -> Jaxpr:
-    """Return an operation, given operands in the place of tensors, as a program."""
+    """Return an operation as a program; operands stand for its tensors."""
     operands = operands_in((args, named))
     types, outs = [operand.type for operand in operands], [operand.type for operand in out]
     name, kind = kind_of(func).name, kind_of(func)
