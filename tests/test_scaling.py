@@ -122,7 +122,7 @@ def test_exponents_and_words_are_those_of_the_parametrisation(checks):
     assert maximal[-1]["start"] == pytest.approx(-0.5, abs=0.2)  # a sum of n of size 1/n
     assert (checks[STANDARD].word, checks[MAXIMAL].word) == ("growing", "steady")
     (said,) = checks[STANDARD].sentences
-    assert said.startswith("Growing with width: what a step changes in layer thetas[1] goes")
+    assert said.startswith("Growing with width: the change by a step in layer thetas[1] goes")
     assert "the lowest of 2 layers that grow" in said
     assert str(checks[MAXIMAL]).startswith("Steady: no state")
     row, record = standard[1], checks[STANDARD].width.log_change[:, :, 1:, 1]
@@ -216,7 +216,7 @@ def test_the_array_that_departs_from_others_like_it_is_named(shapes, updates, de
         assert usual.value == pytest.approx(updates[0] if path != "e" else 0, abs=0.01)
         by = usual.value - change.value
         said = " ".join(check.sentences)
-        assert f"{path} departs: what a step changes in it goes as width to the power of" in said
+        assert f"{path} departs: its change by a step goes as width to the power of" in said
         assert f"multiply its step size by width^{by:.2f}." in said
 
 
@@ -393,7 +393,7 @@ def test_branches_and_step_sizes_in_depth_are_told_apart(users_jax, name, power)
     )
     expected = 1 - power * {"sgd": 2, "adam": 1}[name]
     assert check.depth.branch.value == pytest.approx(-power, abs=0.05)
-    assert f"they are times 1/{'√' * (power == 0.5)}depth" in str(check)
+    assert f"branches are times 1/{'√' * (power == 0.5)}depth" in str(check)
     (learned,) = check.depth.learning.values()
     off = f"multiply its step size by depth^{-learned.value:.2f}" in str(check)
     assert off == (learned.word in ("growing", "falling"))

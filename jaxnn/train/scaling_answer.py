@@ -28,16 +28,16 @@ MOST = 3  # layers that a sentence names
 LN10 = float(np.log(10))
 WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
 MAXIMAL = (
-    "Under maximal-update parametrisation nothing grows: draw the output's weights of variance "
+    "Under maximal-update parametrisation nothing grows: draw the output's weights with variance "
     "1/width²; with Adam, divide the step size by the width where a weight's fan-in is the width; "
     "with SGD, multiply it by the width for the input's weights and all biases, and divide it by "
     "the width for the output's weights; divide the logits of attention by a head's size, not by "
     "its root."
 )
 GROWING = {
-    "width": f"So it is under standard parametrisation, with one step size. {MAXIMAL}",
-    "depth": "So it is with branches that are not scaled, or with Adam times 1/√depth. Nothing "
-    "grows with branches times 1/depth and Adam, or times 1/√depth and SGD.",
+    "width": f"This is usual with standard parametrisation and one step size. {MAXIMAL}",
+    "depth": "This is usual if branches are not scaled, or if they are times 1/√depth and trained "
+    "with Adam. Nothing grows with branches times 1/depth and Adam, or times 1/√depth and SGD.",
 }
 BRANCHES = {0.0: "not scaled", -0.5: "times 1/√depth", -1.0: "times 1/depth"}
 
@@ -227,24 +227,24 @@ class Scaling:
             return "growing", self._of_what_grows(words.index("growing"))
         if all(known) and "falling" in words:
             return "falling", (
-                f"what a step changes goes as {axis} to the power of {self._named('falling')}. The "
-                f"larger the {axis}, the less is learned there."
+                f"the change by a step goes as {axis} to the power of {self._named('falling')}. "
+                f"The larger the {axis}, the less is learned there."
             )
         if all(known) and any(v.word == "falling" for v in self.learning.values()):
             return "falling", (  # which input and output may hide
-                "states change as before, but by less and less of what the blocks learn."
+                "the blocks' share of the change in the states becomes smaller and smaller."
             )
         if "unclear" in words:
             return "unclear", (
-                f"what a step changes has the exponent {self._named('unclear')}; more {axis}s or "
-                "seeds tell."
+                f"the change by a step has the exponent {self._named('unclear')}; try more {axis}s "
+                "or seeds."
             )
         if {*words} == {""}:
             return "unclear", "the steps change nothing; look at the optimiser."
-        nothing = f"no state {after}, and nothing that a step changes in one, depends"
+        nothing = f"no state {after}, and no change of one by a step, depends"
         if self.departures or not all(known):
             return "unclear", (
-                f"{nothing} clearly on the {axis}, but not all go with it as those like them."
+                f"{nothing} clearly on the {axis}, but some arrays change unlike similar ones."
             )
         return "steady", (
             f"{nothing} on the {axis}, {span}: a step size that is good at one {axis} is good at "
@@ -254,14 +254,14 @@ class Scaling:
     def _of_what_grows(self, layer: int) -> str:
         """Return the sentence on the lowest layer that grows."""
         count, start, name = self.words.count("growing"), self.start[layer], self._name(layer)
-        above = f", the lowest of {count} layers that grow" if count > 1 else ""
+        above = f"; it is the lowest of {count} layers that grow" if count > 1 else ""
         if start.word == "growing":
             return (
                 f"the state of layer {name} goes as {self.axis} to the power of {start} before the "
                 f"first step{above}. Multiply its weights by {self.axis}^{-start.value:.2f}."
             )
         text = (
-            f"what a step changes in layer {name} goes as {self.axis} to the power of "
+            f"the change by a step in layer {name} goes as {self.axis} to the power of "
             f"{self.change[layer]}{above}."
         )
         # Arrays that depart have a sentence each, which says what to multiply.
@@ -271,21 +271,21 @@ class Scaling:
         """Yield sentences on arrays that depart, on blocks, and on seeds."""
         for one in () if self._is_of_one_shape else self.departures[:MOST]:
             yield (
-                f"{clean(one.name)} departs: what a step changes in it goes as {self.axis} to the "
-                f"power of {one.change}, in {one.others} like it as {one.usual}. If they are to "
-                f"learn alike, multiply its step size by {self.axis}^{-one.off.value:.2f}."
+                f"{clean(one.name)} departs: its change by a step goes as {self.axis} to the power "
+                f"of {one.change}, that of {one.others} similar arrays to the power of {one.usual}. "
+                f"If all should learn alike, multiply its step size by "
+                f"{self.axis}^{-one.off.value:.2f}."
             )
         if self.axis == "depth" and np.isfinite(self.branch.value):
             power = min(BRANCHES, key=lambda power: abs(power - self.branch.value))
             near = abs(power - self.branch.value) <= LIMIT / 2 + CLEAR * self.branch.error
-            which = f": they are {BRANCHES[power]}" if near else ""
-            added = f"depth to the power of {self.branch}{which}"
-            yield f"What layers add to the state goes as {added}."
+            which = f": branches are {BRANCHES[power]}" if near else ""
+            yield f"Each layer adds depth to the power of {self.branch} to the state{which}."
             off = [(p, v) for p, v in self.learning.items() if v.word in ("growing", "falling")]
             for path, v in off[:MOST]:
                 yield (
-                    f"What a step changes in {clean(path)} moves the state, over all blocks, as "
-                    f"depth to the power of {v}: multiply its step size by depth^{-v.value:.2f}."
+                    f"Over all blocks, a step of {clean(path)} changes the state by depth to the "
+                    f"power of {v}: multiply its step size by depth^{-v.value:.2f}."
                 )
         if self.log_size.shape[1] > 1 and (self.log_size == self.log_size[:, :1]).all():
             yield (
