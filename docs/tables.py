@@ -48,7 +48,6 @@ WRITTEN = re.compile(r"^<!-- (code|table): (.+?) -->\n.*?^<!-- /\1 -->$", re.DOT
 LAWS = (
     "number",
     "law",
-    "statement",
     "source",
     "case",
     "relation",
@@ -281,7 +280,7 @@ def _laws(folder: Path) -> list[dict[str, Any]]:
     records = []
     for law in KNOWN:
         for row in nearest(rows.filter(pl.col("law") == law.name)).rows(named=True):
-            row |= {"number": law.number, "statement": law.statement}
+            row["number"] = law.number
             row["holds"] = "yes" if row["holds"] else "no"
             for name in REALS:
                 row[name] = "" if row[name] is None else f"{row[name]:.6g}"
@@ -397,22 +396,21 @@ def laws(records: Sequence[Record]) -> list[str]:
     """Return a fold a law: what it says, some comparisons, and which errors would be seen."""
     from experiments.laws.experiment import LAWS as KNOWN
 
-    reasons = {law.name: law.coarse for law in KNOWN}
+    known = {law.name: law for law in KNOWN}
     lines = []
     for name, group in groupby(records, key=lambda record: record["law"]):
         comparisons = list(group)
         failed = [r for r in comparisons if r["holds"] != "yes"]
         first = comparisons[0]
-        begin = first["statement"][0]  # a Greek letter is a symbol
-        statement = (begin.upper() if begin.isascii() else begin) + first["statement"][1:]
+        statement = known[name].statement
         lines += ["<details markdown>", f"<summary>{first['number']}. {TITLES[name]}</summary>", ""]
-        lines += [f"{statement}. *{_linked(first['source'])}.*", ""]
+        lines += [f"{statement[0].upper()}{statement[1:]}. *{_linked(first['source'])}.*", ""]
         lines += [_line(("case", "predicted", "measured", "tolerance")), _rule("l|r|r|r")]
         shown = comparisons[: max(MOST, len(failed))]
         lines += [_line((r["case"], *_compared(r), _number(r["tolerance"], 2))) for r in shown]
         holding = f"{len(comparisons) - len(failed)} of {len(comparisons)} comparisons hold."
         together = [_together(first)] if first.get("chance") else []
-        lines += ["", " ".join([holding, *together, *_seen(comparisons, reasons[name])])]
+        lines += ["", " ".join([holding, *together, *_seen(comparisons, known[name].coarse)])]
         lines += ["", "</details>", ""]
     return lines
 

@@ -103,7 +103,7 @@ def test_small_deviations_of_one_side_are_seen_together():
     assert not outcome.holds
     assert report.sentence(outcome) == (
         "1 gradient-exponent does not hold: 8 of 8 comparisons, but together: χ² 72, "
-        f"8 of them independent, chance {stats.chi2.sf(72, 8):.2g}"
+        f"8 degrees of freedom, chance {stats.chi2.sf(72, 8):.2g}"
     )
     assert outcome.rows["power"].null_count() == 8
     well = laws.Outcome(LAW, compared(of, [Measured(1.0)] * 8))

@@ -322,7 +322,7 @@ def test_the_table_fits_into_eighty_columns():
     assert lines[2].split() == ["predicted", "measured", "±", "error", "tolerance", "holds"]
     assert lines[4].split() == ["case", "3[l]", "1", "1.2", "0.01", "0.1", "NO"]
     assert lines[5].startswith(" case 11[l]")
-    assert any("and 4 that use less" in line for line in lines)
+    assert any("and 4 more, further" in line for line in lines)
     assert any("tolerance: a reason" in line for line in lines)
     assert report.closing([outcome]) == (
         "0 of 1 law holds; 1 gradient-exponent does not hold: 11 of 12 comparisons; "

@@ -1,4 +1,4 @@
-"""Law 20: of T tokens a random softmax sees few: Σ softmax² follows an integral at any length.
+"""Law 20: a random softmax sees few of T tokens: Σ softmax² follows an integral at any length.
 
 Queries and keys of T independent tokens, W_Q and W_K of standard deviation √β (ln T)^¼ / √d each,
 give logits of variance β² ln T: w = exp(β √(ln T) g), g ~ N(0, 1), and A = w / Σ w. Since

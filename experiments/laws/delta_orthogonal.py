@@ -1,4 +1,4 @@
-"""Law 23: 1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur.
+"""Law 23: 1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur it.
 
 A delta-orthogonal kernel is zero but for its central tap, an orthogonal matrix. Each position then
 has a plain orthogonal network of its own: ln ‖z[L]‖/‖z[0]‖ is 0 of a linear one, and of tanh with

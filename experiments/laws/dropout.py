@@ -1,4 +1,4 @@
-"""Law 21: with dropout one input and two masks come apart to c* < 1; χ is over the part kept.
+"""Law 21: dropout brings one input under two masks to a correlation c* < 1, and χ to χ/ϱ.
 
 Each entry of a = σ(z) is kept with the probability ϱ and then divided by it:
 

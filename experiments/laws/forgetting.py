@@ -1,4 +1,4 @@
-"""Law 19: in order two signals are one in a float after 2 ξ_c ln(d₀/eps) layers.
+"""Law 19: in order two signals become equal in a float after 2 ξ_c ln(d₀/eps) layers.
 
 d = √(2 (1-c)) is the distance of two signals over their length. In order (χ < 1) it falls by √χ a
 layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c

@@ -1,4 +1,4 @@
-"""Law 3: 30 relu layers: with Xavier weights Δz shrinks by 2^-½ a layer, and training stalls.
+"""Law 3: in 30 relu layers with Xavier weights Δz shrinks by 2^-½ a layer, and training stalls.
 
 E[σ′(z)²] = ½ for relu, so χ = σ_w²/2. Weights of variance 2/fan_in (He) keep the size of Δz; with
 1/fan_in (Xavier, where fan_in = fan_out) it shrinks by 2^-½ a layer, 2^-15 over 30 of them, and

@@ -1,4 +1,4 @@
-"""Law 7: variance of JJᵀ: L linear Gaussian, 2L relu, L relu orthogonal, 0 linear orthogonal.
+"""Law 7: the variance of JJᵀ is L if linear, 2L if relu; if orthogonal as well, 0 and L.
 
 The spectrum of JJᵀ, J = F[1] ⋯ F[L] with F[l] = diag(σ′(z[l])) θ[l], relative to its mean, has at
 infinite width and at criticality the variance

@@ -1,4 +1,4 @@
-"""Law 2: the mean singular value of a layer is 8σ/(3π), and less by the slopes of its units.
+"""Law 2: the mean singular value of a layer is 8σ/(3π), reduced by the slopes of its units.
 
 An n × n matrix of independent entries of variance σ²/n has singular values from 0 to 2σ, on the
 quarter circle, with the mean 8σ/(3π). So U(±1/√n), of variance 1/3n, gives 8/(3π√3) = 0.49, and

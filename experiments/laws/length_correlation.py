@@ -1,4 +1,4 @@
-"""Law 5: q and c follow their maps; a tangent grows by √χ a layer; order ends where χ = 1.
+"""Law 5: length q and correlation c follow maps, tangents grow by √χ, and order ends at χ = 1.
 
     q[l+1] = σ_w² E[σ(√q[l] g)²] + σ_b²   and   c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]
 

@@ -1,4 +1,4 @@
-"""Law 30: a finite width lowers ln ‖Δz‖ of an example, and less that of a batch in chaos.
+"""Law 30: a finite width lowers ln ‖Δz‖ of an example, and in chaos that of a batch less.
 
 Of one example, and so of the mean of ln ‖Δz‖ over examples, `jaxnn/theory/one_example.py` has the
 bias in closed form, to first order in 1/n. Of ln ‖Δz‖ of B examples together, the logarithm of a

@@ -1,4 +1,4 @@
-"""Law 16: the last block's ‖Δθ‖² falls like 1/L with the norm in front, not with it behind.
+"""Law 16: the last block's ‖Δθ‖² falls like 1/L with the norm in front, but not with it behind.
 
 L blocks: z′ = z + σ(N(z)) θ has the norm in front, z′ = N(z + σ(z) θ) behind. N is a layer norm, σ
 relu, σ_w² = 2: in front, a block adds 1 to q. For a unit cotangent behind a final norm

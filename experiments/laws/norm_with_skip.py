@@ -1,4 +1,4 @@
-"""Law 12: a norm in a skip connection: depth^χ for the gradient, χ^depth for the norm alone.
+"""Law 12: with a norm the gradient goes as χ^depth, with a norm in a skip connection as depth^χ.
 
 z′ = z + σ(N(z)) θ. The norm divides Δ by the length of z, which grows by the same amount v in every
 block: q[l] = q[1] + v (l - 1). A plain norm has the length v in every layer, and multiplies ‖Δz‖²

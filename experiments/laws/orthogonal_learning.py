@@ -1,4 +1,4 @@
-"""Law 4: τ du/dt = D u^(2-2/D) (s - u); learning time saturates with depth if orthogonal.
+"""Law 4: modes learn as τ du/dt = D u^(2-2/D) (s - u); if orthogonal, their time is bounded.
 
 A product of D equal factors learns one singular mode u of a target s, from whitened inputs, as
 

@@ -1,4 +1,4 @@
-"""Law 27: attention takes what tokens differ by to its cube; a skip connection keeps it.
+"""Law 27: attention cubes the difference between tokens; a skip connection keeps it.
 
 z′ = s z + A z V over T tokens of n numbers, A = softmax(z Q (z K)ᵀ/√n), V = α W, with W and K of
 variance 1/n. ρ_i = z_i - z̄ is what tokens differ by, p = T - 1, and G = ρ ρᵀ.

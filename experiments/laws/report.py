@@ -48,7 +48,7 @@ def _comparisons(outcome: Outcome) -> Table:
         )
     more = rows.height - max(MOST, broken)
     if more > 0:
-        comparisons.add_row(Text(f"and {more} that use less of their tolerance", style="dim"))
+        comparisons.add_row(Text(f"and {more} more, further from their tolerance", style="dim"))
     return comparisons
 
 
@@ -57,7 +57,7 @@ def together(outcome: Outcome) -> str:
     chi_square, freedom, chance = outcome.together
     if math.isnan(chance):
         return "together: no standard errors, so no χ²"
-    return f"together: χ² {chi_square:.3g}, {freedom:.3g} of them independent, chance {chance:.2g}"
+    return f"together: χ² {chi_square:.3g}, {freedom:.3g} degrees of freedom, chance {chance:.2g}"
 
 
 def powers(outcome: Outcome) -> str:

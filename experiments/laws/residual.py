@@ -1,4 +1,4 @@
-"""Law 13: with a skip connection ‖Δz‖² grows by 1 + w a block: e^κ at any depth for α = 1/√L.
+"""Law 13: with a skip connection ‖Δz‖² grows by 1 + w a block: if α = 1/√L, by e^κ at any depth.
 
 z′ = z + α σ(z) θ, of L blocks. With w = α² σ_w² E[σ′(√q g)²] and q′ = q + α² σ_w² E[σ(√q g)²]
 

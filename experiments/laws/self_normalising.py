@@ -1,4 +1,4 @@
-"""Law 8: selu pulls a signal to mean 0 and variance 1; χ there is above 1: gradients grow.
+"""Law 8: selu pulls a signal to mean 0 and variance 1, where χ is above 1: gradients grow.
 
 With σ_w = 1 and σ_b = 0 the length map has the stable fixed point q* = 1, at which E[σ(g)] = 0 and
 E[σ(g)²] = 1: from any start the activations come to mean 0 and variance 1. But at that point

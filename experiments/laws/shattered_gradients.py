@@ -1,4 +1,4 @@
-"""Law 15: gradients of two inputs lose their correlation with depth; with α = 1/√L not all.
+"""Law 15: gradients of two inputs lose their correlation with depth; with α = 1/√L some is left.
 
 Inputs, two by two with the correlation c = 0, and one cotangent. In each layer the correlation R of
 their Δz is multiplied, at the c[l] of the two signals there, by

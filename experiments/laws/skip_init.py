@@ -1,4 +1,4 @@
-"""Law 22: a first step moves L blocks L times as far as one, and as far with Fixup.
+"""Law 22: a first step moves L blocks L times as far as one block; with Fixup, as far as one.
 
 A branch of unit mean square on a skip connection: after L of them z has the mean square 1 + L, so
 the last is 1/(1+L) of it, and the network behaves as a shallow one (De & Smith 2020,

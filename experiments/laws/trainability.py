@@ -1,4 +1,4 @@
-"""Law 6: networks train to a depth of about 6 ξ_c: at 3 ξ_c they do, at 12 ξ_c not.
+"""Law 6: networks train to a depth of about 6 ξ_c: they do at 3 ξ_c and do not at 12 ξ_c.
 
 Two inputs stay apart, and gradients keep their size, over ξ_c layers: ξ_c = -1/ln χ in order, with
 c* = 1, and -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at c* in chaos. Schoenholz et al. see training succeed up to

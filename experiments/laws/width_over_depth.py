@@ -1,4 +1,4 @@
-"""Law 9: ln ‖J u‖² ~ N(-β/2, β), β = 5 L/n for relu and 2 L/n for linear networks.
+"""Law 9: the logarithm of ‖J u‖² is N(-β/2, β), with β = 5 L/n for relu, 2 L/n if linear.
 
 ln ‖J u‖², for a unit vector u and the Jacobian J of L layers of n units, is nearly normal:
 
