@@ -272,8 +272,8 @@ class Scaling:
         for one in () if self._is_of_one_shape else self.departures[:MOST]:
             yield (
                 f"{clean(one.name)} departs: its change by a step goes as {self.axis} to the power "
-                f"of {one.change}, that of {one.others} similar arrays to the power of {one.usual}. "
-                f"If all should learn alike, multiply its step size by "
+                f"of {one.change}, that of {one.others} similar arrays to the power of "
+                f"{one.usual}. If all should learn alike, multiply its step size by "
                 f"{self.axis}^{-one.off.value:.2f}."
             )
         if self.axis == "depth" and np.isfinite(self.branch.value):
