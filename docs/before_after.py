@@ -59,10 +59,10 @@ def of_run(folder: Path) -> Sizes:
     """Return the numbers of a run: of the network as it is, and of its first cure."""
     import polars as pl
 
-    from experiments.cures import report
+    from experiments.cures import cures_report
     from experiments.cures.columns import DELTA
 
-    found = report.means(report.at_best(pl.read_parquet(folder / "rows.parquet")))
+    found = cures_report.means(cures_report.at_best(pl.read_parquet(folder / "rows.parquet")))
     found = found.filter(quantity=DELTA).sort("layer")
     names = [BEFORE, next(n for n in found["change"].unique(maintain_order=True) if n != BEFORE)]
     return Sizes(*(found.filter(change=name)["value"].to_list() for name in names))

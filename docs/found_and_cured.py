@@ -89,13 +89,13 @@ def trained(folder: Path) -> dict[str, Any]:
     """Return what training reaches, by the network of a run and the change."""
     import polars as pl
 
-    from experiments.cures import report
+    from experiments.cures import cures_report
     from experiments.cures.columns import ACCURACY, GRADIENT, LOSS
 
     what = json.loads((folder / "run.json").read_text(encoding="utf-8"))["what"]
     name = what["settings"]["network"].partition(":")[2]
     reached = []
-    for line in report.lines(pl.read_parquet(folder / "rows.parquet")):
+    for line in cures_report.lines(pl.read_parquet(folder / "rows.parquet")):
         (decades,) = line.of(GRADIENT).values()
         means = {
             quantity: mean for quantity in (LOSS, ACCURACY) for mean in line.of(quantity).values()

@@ -50,13 +50,13 @@ def of_run(folder: Path) -> Iterator[dict[str, str]]:
     """Yield a row for each change of the network of a run."""
     import polars as pl
 
-    from experiments.cures import report
+    from experiments.cures import cures_report
     from experiments.cures.columns import ACCURACY, GRADIENT, LOSS
 
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     of = run["what"]["settings"]
     activation, _, weights = of["network"].partition(":")[2].partition("_")
-    for line in report.lines(pl.read_parquet(folder / "rows.parquet")):
+    for line in cures_report.lines(pl.read_parquet(folder / "rows.parquet")):
         (decades,), (loss,), (accuracy,) = (
             line.of(quantity).values() for quantity in (GRADIENT, LOSS, ACCURACY)
         )

@@ -15,10 +15,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.cures import report
+from experiments.cures import cures_report
 from experiments.cures.columns import BEFORE, RIVALS
+from experiments.cures.cures_report import Mean
 from experiments.cures.dense import ILL
-from experiments.cures.report import Mean
 from jaxnn.texts import counted
 
 DATA = Path(__file__).parent / "data" / "rivals.csv"
@@ -52,7 +52,7 @@ class Compared(NamedTuple):
     @property
     def holds(self) -> bool:
         """True if the first cure is within one standard error of the difference of the best."""
-        return report.is_within(self.reached[CURE], self.reached[self.best])
+        return cures_report.is_within(self.reached[CURE], self.reached[self.best])
 
 
 def main() -> None:
@@ -68,11 +68,11 @@ def of_run(folder: Path) -> Iterator[Compared]:
     import polars as pl
 
     settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))["what"]["settings"]
-    lines = report.lines(pl.read_parquet(folder / "rows.parquet"))
-    for (network, framework), group in report.by_network(lines):
+    lines = cures_report.lines(pl.read_parquet(folder / "rows.parquet"))
+    for (network, framework), group in cures_report.by_network(lines):
         rivals = [x for x in lines if x.network == network and x.change in RIVALS]
         known = {line.change: line.accuracy for line in rivals}
-        cure, known[BEFORE] = report.first_cure(group), group[0].accuracy
+        cure, known[BEFORE] = cures_report.first_cure(group), group[0].accuracy
         known[CURE] = cure.accuracy
         known = {name: mean for name, mean in known.items() if mean.value == mean.value}
         if rivals and {CURE, BEFORE} <= known.keys():

@@ -274,7 +274,7 @@ def _laws(folder: Path) -> list[dict[str, Any]]:
     import polars as pl
 
     from experiments.laws.experiment import LAWS as KNOWN
-    from experiments.laws.report import nearest
+    from experiments.laws.laws_report import nearest
 
     rows = pl.read_parquet(folder / "rows.parquet")
     records = []
@@ -309,7 +309,7 @@ def _bench(folder: Path) -> list[dict[str, str]]:
     """One record a case, and one for the mean of a row that has a goal for it."""
     import polars as pl
 
-    from experiments.bench import report
+    from experiments.bench import bench_report
     from experiments.bench.rows import ROWS
 
     rows = pl.read_parquet(folder / "rows.parquet")
@@ -317,10 +317,15 @@ def _bench(folder: Path) -> list[dict[str, str]]:
     for row in ROWS:
         about, cases = (row.workload, row.against), rows.filter(row=row.name)
         for case in cases.rows(named=True):
-            cells = (*about, case["case"], *report.cells(case), "yes" if case["holds"] else "no")
+            cells = (
+                *about,
+                case["case"],
+                *bench_report.cells(case),
+                "yes" if case["holds"] else "no",
+            )
             records.append(dict(zip(BENCH, cells, strict=True)))
         if row.overall is not None and cases.height == len(row.cases):
-            mean = report.overall(cases)
+            mean = bench_report.overall(cases)
             met = "yes" if mean <= row.overall else "no"
             cells = (*about, MEAN, "", "", f"{mean:.3g}", "", f"{row.overall:.3g}", met)
             records.append(dict(zip(BENCH, cells, strict=True)))
@@ -527,7 +532,7 @@ def changes() -> list[str]:
 
 def alarms() -> list[str]:
     """Return the rules of a watch: what each sees, what that means and what to try."""
-    from jaxnn.train.alarms import guide  # here, for the other tables need no JAX
+    from jaxnn.watching.alarms import guide  # here, for the other tables need no JAX
 
     columns = ("rule", "what was seen", "what it means", "what to try")
     rows = [(f"`{name}`", *cells) for name, *cells in guide()]

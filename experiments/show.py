@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import EXPERIMENTS, find
-from experiments.pages import report, tables
+from experiments.pages import run_page, tables
 from experiments.runs import missing, own, schema, store
 from experiments.runs.experiment import Experiment
 from experiments.runs.missing import Missing
@@ -146,7 +146,7 @@ def run(only: ShownRun, console: Console | None = None) -> None:
     console = console or tables.console()
     tables.printed(only.experiment.table(only.rows, only.missing), console)
     tables.sentences(map(clean, [*only.notes, *only.says.get("verdicts", [])]), console)
-    for table in (report.settings(only.says), report.made(only.says)):
+    for table in (run_page.settings(only.says), run_page.made(only.says)):
         tables.printed(_rich(table.caption, table.head, table.rows), console)
 
 

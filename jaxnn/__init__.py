@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from . import initializers as initializers
     from . import network as network
     from . import passes as passes
+    from . import scaling as scaling
     from . import theory as theory
     from . import train as train
+    from . import watching as watching
     from .chain.chain import Run as Run
     from .diagnosis import Diagnosis as Diagnosis
     from .diagnosis import diagnose as diagnose
@@ -43,15 +45,15 @@ if TYPE_CHECKING:
     from .passes.forward import trace as trace
     from .rehearsal.checkup import Checkup as Checkup
     from .rehearsal.checkup import checkup as checkup
+    from .scaling.check import scaling_check as scaling_check
     from .sweeps.frame import Sweep as Sweep
     from .sweeps.sweep import sweep as sweep
     from .train.fitting import fit as fit
-    from .train.scaling import scaling_check as scaling_check
-    from .train.watch import Watch as Watch
-    from .train.watch import watch as watch
     from .trials.cure import Cure as Cure
     from .trials.cures import Cures as Cures
     from .trials.cures import cures as cures
+    from .watching.watch import Watch as Watch
+    from .watching.watch import watch as watch
 else:
     from .exports import on_demand
 

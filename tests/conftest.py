@@ -80,7 +80,7 @@ FIRST = ("test_faults.py", "test_laws.py")
 # Examples of docstrings that take a core-second or more, of what default tests call as well.
 SLOW_EXAMPLES = {
     "jaxnn.chain.chain.Chain.params",
-    "jaxnn.curing.cures.cures",
+    "jaxnn.patients.cures.cures",
     "jaxnn.diagnosis.diagnose",
     "jaxnn.flow.gradient_flow.at_depths",
     "jaxnn.flow.gradient_flow.gradient_flow",
@@ -97,8 +97,8 @@ SLOW_EXAMPLES = {
     "jaxnn.theory.meanfield.log_delta_band",
     "jaxnn.theory.twin.wide.wide",
     "jaxnn.train.fitting.fit",
-    "jaxnn.train.reading.read_watch",
-    "jaxnn.train.scaling.scaling_check",
+    "jaxnn.watching.reading.read_watch",
+    "jaxnn.scaling.check.scaling_check",
     "jaxnn.train.steps.epoch",
 }
 

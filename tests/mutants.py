@@ -112,7 +112,7 @@ ROOMS = {
     ),
     "formats": Room(("flow/formats/*",), ("formats", "findings")),
     "theory": Room(
-        ("theory/*", "flow/theory/*"), ("theory", "meanfield", "two_inputs", "twin_theory")
+        ("theory/*", "flow/expected/*"), ("theory", "meanfield", "two_inputs", "twin_theory")
     ),
     "twin": Room(("theory/twin/*",), ("twin", "twin_theory")),
     "chain": Room(
@@ -124,11 +124,11 @@ ROOMS = {
     ),
     "pytorch": Room(("pytorch/*",), ("pytorch", "torch_example_axes"), needs="torch"),
     "train": Room(
-        ("train/*", "train/alarms/*", "rehearsal/*"),
+        ("train/*", "scaling/*", "watching/*", "watching/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "watch_records", "scaling", "checkup"),
     ),
     "trials": Room(
-        ("curing/*", "trials/*"),
+        ("patients/*", "trials/*"),
         ("trials", "cures", "cures_training", "cures_causes", "cures_code", "cures_advice"),
     ),
 }

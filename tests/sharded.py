@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
-from jaxnn.train.alarms import ALARMS
+from jaxnn.watching.alarms import ALARMS
 
 VOCABULARY, WIDTH, HEADS, GROUPS, OF_HEAD, INNER, EXPERTS = 32, 32, 4, 2, 8, 64, 4
 TOKENS, BLOCKS, BATCH = 16, 2, 16

@@ -17,12 +17,12 @@ import pytest
 from walks import entered, walk
 
 from jaxnn.flow.verdict.findings import FINDINGS
-from jaxnn.train import Watched
-from jaxnn.train.alarms import ALARMS, FAILURES, alarms_of, guide
-from jaxnn.train.alarms import updates as module
-from jaxnn.train.label_order import label_order
-from jaxnn.train.step_record import Step
 from jaxnn.trials.race import CHANGES
+from jaxnn.watching import Watched
+from jaxnn.watching.alarms import ALARMS, FAILURES, alarms_of, guide
+from jaxnn.watching.alarms import updates as module
+from jaxnn.watching.label_order import label_order
+from jaxnn.watching.step_record import Step
 
 START = {
     "kind": "start",

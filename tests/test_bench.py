@@ -16,7 +16,7 @@ from peers import need
 from rich.console import Console
 
 from experiments.__main__ import main
-from experiments.bench import experiment, inputs, pairs, report
+from experiments.bench import bench_report, experiment, inputs, pairs
 from experiments.bench.pairs import SideError
 from experiments.bench.rows import ROWS, Case, Row, Side
 from experiments.runs import schema
@@ -128,7 +128,7 @@ def test_a_goal_is_met_up_to_its_number(goal, holds, sides, monkeypatch):
     monkeypatch.setattr(experiment, "ROWS", [replace(TINY, cases=(Case("tiny", goal),))])
     cell = experiment.Cell("one", "tiny")
     table = experiment.measure_case(experiment.Settings(), cell)
-    schema.check(table, report.COLUMNS)
+    schema.check(table, bench_report.COLUMNS)
     assert table["holds"].to_list() == [holds]
 
 
@@ -152,7 +152,7 @@ def measured(name, case, ratio, goal, **more):
     outcome = {"row": name, "case": case, "ratio": ratio, "goal": goal, "holds": ratio <= goal}
     about = {"workload": "w", "against": "a", "kind": "warm", "pairs": 7, "ours": 2e-3}
     row = {**outcome, **about, "ratio_low": ratio, "ratio_high": ratio, **more}
-    dtypes = {name: column.dtype for name, column in report.COLUMNS.items()}
+    dtypes = {name: column.dtype for name, column in bench_report.COLUMNS.items()}
     return pl.DataFrame({name: [row.get(name)] for name in dtypes}, dtypes)
 
 
@@ -164,12 +164,12 @@ def test_a_row_that_misses_a_goal_says_which(snapshot):
     good, bad = measured("one", "x", 0.5, 1.03), measured("one", "y", 2.5, 1.03)
     others = measured("two", "z", 0.25, 0.5), measured("three", "z", 0.25, 0.5)
     rows = pl.concat([good, bad, *others, measured("four", "x", 9, 1)])
-    assert report.verdicts(rows, known) == snapshot
-    assert report.overall(pl.concat([good, bad])) == pytest.approx(math.sqrt(1.25))
+    assert bench_report.verdicts(rows, known) == snapshot
+    assert bench_report.overall(pl.concat([good, bad])) == pytest.approx(math.sqrt(1.25))
 
 
 def test_times_have_a_unit_that_suits_them():
-    assert [report.amount(v) for v in (12.345, 0.0123, 4.5e-6, None)] == [
+    assert [bench_report.amount(v) for v in (12.345, 0.0123, 4.5e-6, None)] == [
         *("12.3 s", "12.3 ms", "4.5 µs", "–")
     ]
 
@@ -184,7 +184,7 @@ def test_a_run_leaves_rows_and_the_machine(tmp_path, capsys):
     assert main([*CHEAP, "--out", str(out)]) == 0
     assert "torch_flow of a TransformerEncoder / plain hooks" in capsys.readouterr().out
     table = pl.read_parquet(out / "rows.parquet")
-    schema.check(table, report.COLUMNS)
+    schema.check(table, bench_report.COLUMNS)
     assert (table["difference"] < pairs.TOLERANCE).all()
     about = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert about["machine"]["cores"] == cores()
@@ -261,7 +261,7 @@ def test_the_same_number_of_threads_and_no_cache(monkeypatch):
 def test_the_table_on_the_terminal(snapshot):
     """All of it fits into 80 characters: a long name is wrapped, numbers are not cut."""
     console, name = Console(width=80, record=True), "64-256-256-256-10, batch 128"
-    console.print(report.table(measured("one", name, 0.0123, 1 / 25, theirs=2.0)))
+    console.print(bench_report.table(measured("one", name, 0.0123, 1 / 25, theirs=2.0)))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert text == snapshot

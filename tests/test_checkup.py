@@ -20,10 +20,10 @@ from jaxnn.rehearsal.held_out import held_out_of, rows_of
 from jaxnn.rules import Found
 from jaxnn.train.descent import ADAM
 from jaxnn.train.learner import Batch
-from jaxnn.train.watched import Watched
 from jaxnn.trials import race
 from jaxnn.trials.race import Trials, Tried
 from jaxnn.trials.score import Score
+from jaxnn.watching.watched import Watched
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

@@ -117,7 +117,7 @@ def callback_of(trainer, package, **options):
     base = SimpleNamespace(TrainerCallback=object, Callback=object)
     packages = {package.partition(".")[0]: base, package: base}
     with mock.patch.dict(sys.modules, packages):
-        return getattr(jaxnn.train, f"{trainer}_callback")(**options)
+        return getattr(jaxnn.watching, f"{trainer}_callback")(**options)
 
 
 def torch_cures():
@@ -172,7 +172,7 @@ CASES = {
     "mean_loss": lambda made: jaxnn.passes.mean_loss(NET, made["layers"], XS, YS),
     "orthogonal": lambda made: jaxnn.initializers.orthogonal(1.5)(made["key"], (3, 4)),
     "plan": lambda made: jaxnn.plan(made["counted"]),
-    "read_watch": lambda made: jaxnn.train.read_watch(made["folder"]),
+    "read_watch": lambda made: jaxnn.watching.read_watch(made["folder"]),
     "spectrum": lambda made: jaxnn.spectrum((NET, made["layers"]), XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
@@ -236,7 +236,15 @@ def test_every_public_function_has_a_case():
         }
 
     of_meanfield = {f"meanfield.{name}" for name in functions(meanfield)}
-    rooms = jaxnn.flow, jaxnn.initializers, jaxnn.network, jaxnn.passes, jaxnn.train
+    rooms = (
+        jaxnn.flow,
+        jaxnn.initializers,
+        jaxnn.network,
+        jaxnn.passes,
+        jaxnn.scaling,
+        jaxnn.train,
+        jaxnn.watching,
+    )
     public = functions(jaxnn).union(*map(functions, rooms), ["tailored_relu"])
     assert (public | of_meanfield) - ANEW == {name.split()[0] for name in CASES}
 

@@ -12,12 +12,12 @@ import pytest
 import jaxnn
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import hooks, remade, search, structure, units
-from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
-from jaxnn.curing.links import graph_of, links
-from jaxnn.curing.weights import multiplied, redrawn
 from jaxnn.graph.branches import is_post_norm, kernels_of
 from jaxnn.models import Program
+from jaxnn.patients import hooks, remade, search, structure, units
+from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
+from jaxnn.patients.links import graph_of, links
+from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch

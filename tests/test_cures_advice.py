@@ -20,8 +20,8 @@ from peers import need
 from walks import entered, walk
 
 import jaxnn
-from jaxnn.curing.words import names_in_words, numbers_in_words
 from jaxnn.models import Program
+from jaxnn.patients.words import names_in_words, numbers_in_words
 from jaxnn.trials import layers as changes
 from jaxnn.trials.cures import CHANGES, ordered, patient_of, tried_on
 

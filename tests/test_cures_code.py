@@ -17,8 +17,8 @@ from flax import linen, nnx
 from peers import need
 
 import jaxnn
-from jaxnn.curing.code import Edit, InPlace, OfTorch, edit_of, loops
 from jaxnn.models import Program
+from jaxnn.patients.code import Edit, InPlace, OfTorch, edit_of, loops
 from jaxnn.trials.cure import Cure
 from jaxnn.trials.cures import patient_of, tried_on
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.cures import columns, dense, networks, remedies, report, theory
+from experiments.cures import columns, cures_report, cures_theory, dense, networks, remedies
 from experiments.cures.columns import ACCURACY, BEFORE, DELTA, DISTANCE, GRADIENT, LOSS
 from experiments.cures.remedies import REMEDIES
 from experiments.learning import data
@@ -26,7 +26,7 @@ from jaxnn.models import Program
 from jaxnn.trials import cures
 from jaxnn.trials.setup import Attempt, patient_of
 
-INPUTS = theory.Inputs(width=64, batch=128, q0=1.0, c0=0.0)
+INPUTS = cures_theory.Inputs(width=64, batch=128, q0=1.0, c0=0.0)
 
 # Remedies of the article
 
@@ -59,7 +59,7 @@ def test_correlations_in_closed_form_are_those_of_the_library_s_map(name):
     for _ in range(2):
         q.append(float(jaxnn.theory.meanfield.length_map(*of, q[-1], hidden=block)))
     inputs = INPUTS._replace(c0=0.25)
-    c = theory.correlations(remedy, depth, np.array([*q, *[q[-1]] * (depth - 3)]), inputs)
+    c = cures_theory.correlations(remedy, depth, np.array([*q, *[q[-1]] * (depth - 3)]), inputs)
     for i in range(2):
         mapped = jaxnn.theory.meanfield.correlation_map(*of, q[i], c[i], hidden=block)
         assert c[i + 1] == pytest.approx(float(mapped), rel=1e-9)
@@ -75,9 +75,9 @@ def test_gradients_in_theory_are_those_of_closed_forms():
         "residual_sqrt": 8 * math.log(1 + 1 / 9) / 2,
         "relu": -8 * 5 / (4 * 64),
     }.items():
-        predicted = theory.predict(REMEDIES[name], (9,), INPUTS)[GRADIENT, 9]
+        predicted = cures_theory.predict(REMEDIES[name], (9,), INPUTS)[GRADIENT, 9]
         assert predicted * math.log(10) == pytest.approx(nats), name
-    assert theory.predict(REMEDIES["tailored"], (1, 12), INPUTS) == {}
+    assert cures_theory.predict(REMEDIES["tailored"], (1, 12), INPUTS) == {}
 
 
 def test_a_bias_of_finite_width_that_has_no_number_leaves_theory_without_one(monkeypatch):
@@ -87,14 +87,14 @@ def test_a_bias_of_finite_width_that_has_no_number_leaves_theory_without_one(mon
     def unknown(*arguments, **named):
         return band(*arguments, **named)._replace(bias=jnp.full(4, jnp.nan))
 
-    theory._mean_field.clear_cache()
-    monkeypatch.setattr(theory.meanfield, "log_delta_band", unknown)
-    predicted = theory.predict(REMEDIES["relu"], (4,), INPUTS)
-    theory._mean_field.clear_cache()
+    cures_theory._mean_field.clear_cache()
+    monkeypatch.setattr(cures_theory.meanfield, "log_delta_band", unknown)
+    predicted = cures_theory.predict(REMEDIES["relu"], (4,), INPUTS)
+    cures_theory._mean_field.clear_cache()
     assert math.isnan(predicted[GRADIENT, 4])
     assert predicted[DISTANCE, 4] > 0
     rows = pl.concat([row("relu", 4, GRADIENT, -1.0), row("relu", 4, DISTANCE, 0.5)])
-    (said,) = report.sentences(report.lines(rows), {"relu": predicted}, 0.1)
+    (said,) = cures_report.sentences(cures_report.lines(rows), {"relu": predicted}, 0.1)
     assert "in theory unknown: the formula of this width has no number" in said
 
 
@@ -102,7 +102,7 @@ def test_inputs_of_zeros_have_no_correlation_and_their_network_a_theory_where_it
     """As of a table whose only column is constant."""
     zeros = INPUTS._replace(q0=0.0, c0=math.nan)
     for name in ("orthogonal", "relu"):  # by quadrature, and in closed form
-        predicted = theory.predict(REMEDIES[name], (1, 9), zeros)
+        predicted = cures_theory.predict(REMEDIES[name], (1, 9), zeros)
         assert all(math.isnan(predicted[DISTANCE, depth]) for depth in (1, 9))
 
 
@@ -141,9 +141,9 @@ ROWS = pl.concat(
 
 def test_sentences_name_gradient_correlation_and_accuracy_and_what_ails(snapshot):
     predicted = {"sigmoid": {(GRADIENT, 8): -4.25, (DISTANCE, 8): math.nan}}
-    assert report.sentences(report.lines(ROWS), predicted, 0.1) == snapshot
+    assert cures_report.sentences(cures_report.lines(ROWS), predicted, 0.1) == snapshot
     predicted = {"sigmoid": {(GRADIENT, 8): 0.0}}
-    assert "(9 errors off)" in report.sentences(report.lines(ROWS), predicted, 0.1)[0]
+    assert "(9 errors off)" in cures_report.sentences(cures_report.lines(ROWS), predicted, 0.1)[0]
 
 
 def test_the_table_is_whole_at_80_columns(snapshot):
@@ -152,7 +152,7 @@ def test_the_table_is_whole_at_80_columns(snapshot):
     deep = [row(name, 1024, GRADIENT, value) for name, value in values.items()]
     for name, rows in {"article": pl.concat([ROWS, *many, *deep]), "networks": OF_NETWORKS}.items():
         console = Console(width=80, record=True)
-        console.print(report.table(rows))
+        console.print(cures_report.table(rows))
         assert console.export_text() == snapshot(name=name)
 
 
@@ -227,7 +227,7 @@ def test_what_cures_what():
     plan = experiment.prepare(experiment.Settings(remedies=names, rates=("0.02",), **size))
     rows = pl.concat(map(plan.remedies.measure, plan.cells))
     predicted = experiment.predictions(plan, rows)
-    of = {line.change: line.at for line in report.lines(rows)}
+    of = {line.change: line.at for line in cures_report.lines(rows)}
     for name in names:
         theirs = predicted[name][GRADIENT, 40]
         assert of[name][GRADIENT, 40].value == pytest.approx(theirs, rel=0.1, abs=0.3)
@@ -265,15 +265,15 @@ OF_NETWORKS = pl.concat(
 
 
 def test_the_best_step_size_is_that_of_the_mean_over_seeds(snapshot):
-    before, cured = report.lines(OF_NETWORKS)
+    before, cured = cures_report.lines(OF_NETWORKS)
     assert before.at[GRADIENT, 2].value == -5.0
     assert cured.at[ACCURACY, 2] == pytest.approx((0.8, 0.1, 0.1))  # (0.9 - 0.7) / √2 / √2
-    assert report.sentences([before, cured], {}, 0.0) == snapshot
+    assert cures_report.sentences([before, cured], {}, 0.0) == snapshot
     without = OF_NETWORKS.filter(pl.col("quantity") != ACCURACY)
-    assert report.lines(without)[1].at[LOSS, 2].rate == 1.0
+    assert cures_report.lines(without)[1].at[LOSS, 2].rate == 1.0
     is_one = (pl.col("rate") == 1.0) & (pl.col("seed") == 1)
     lost = without.with_columns(value=pl.when(is_one).then(math.nan).otherwise("value"))
-    assert report.lines(lost)[1].at[LOSS, 2].rate == 0.1
+    assert cures_report.lines(lost)[1].at[LOSS, 2].rate == 0.1
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_the_first_cure_holds_within_an_error_of_the_difference(cure, holds):
     other = rows.filter(pl.col("change").is_in(["skip", BEFORE])).with_columns(
         network=pl.lit("other"), framework=pl.lit("flax")
     )
-    said = report.sentences(report.lines(pl.concat([rows, other])), {}, 0.0)
+    said = cures_report.sentences(cures_report.lines(pl.concat([rows, other])), {}, 0.0)
     assert f"mlp in flax: accuracy {np.mean(cure):.3g}" in said[1]
     assert "by He" in said[1]
     assert said[-1].endswith(f"on {holds + 1} of 2 networks.")  # torch's own first cure holds
@@ -437,7 +437,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     rows = pl.read_parquet(out / store.ROWS)
     schema.check(rows, columns.COLUMNS)
     assert rows.height == 2 * 2 * (9 + 2 * 2)  # changes, seeds; layers; trainings
-    before, cured = report.lines(rows)
+    before, cured = cures_report.lines(rows)
     assert before.at[GRADIENT, 9].value < -2
     assert abs(cured.at[GRADIENT, 9].value) < 1
     assert cured.accuracy.value > before.accuracy.value

@@ -19,11 +19,11 @@ from problems import as_users_have_jax
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.depth import cells, page, picture, report, theory
+from experiments.depth import cells, depth_report, depth_theory, page, picture
 from experiments.depth import experiment as depth
 from experiments.learning import data, networks
 from experiments.pages import charts, engine, names, web
-from experiments.pages import report as pages
+from experiments.pages import run_page as pages
 from experiments.runs import experiment, runtime, store
 from experiments.runs.devices import SideBySide
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -63,7 +63,7 @@ def planned(**settings):
 def measured(**settings):
     plan = planned(**settings)
     rows = pl.concat(map(cells.DepthSweep(plan.datasets).measure, plan.cells))
-    return report.labelled(rows)
+    return depth_report.labelled(rows)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
     polars.testing.assert_frame_equal(ours, theirs, rel_tol=1e-5, abs_tol=1e-5)
     said = [depth.conclude(*each) for each in zip(plans, frames, strict=True)]
     assert said[0].verdicts == said[1].verdicts
-    tables = [report.table(conclusion.rows) for conclusion in said]
+    tables = [depth_report.table(conclusion.rows) for conclusion in said]
     assert [[*column.cells] for column in tables[0].columns] == [
         [*column.cells] for column in tables[1].columns
     ]
@@ -249,8 +249,8 @@ def case(slope, depth_=20, states=(), **columns):
 )
 def test_a_theory_that_is_more_than_three_errors_off_says_so(hidden, about):
     """Behind a batch norm it is of infinite width: no bias of the width is known."""
-    predicted = report.predicted(
-        theory.predict(case(0, 8, hidden=hidden, sigma_b=0.0, width=16, batch=4))
+    predicted = depth_report.predicted(
+        depth_theory.predict(case(0, 8, hidden=hidden, sigma_b=0.0, width=16, batch=4))
     )
     assert predicted.about == about
     of = {"hidden": jaxnn.blocks.BatchNorm(), "batch": 4} if hidden == "batch_norm" else {}
@@ -260,13 +260,14 @@ def test_a_theory_that_is_more_than_three_errors_off_says_so(hidden, about):
     assert (predicted.rate == pytest.approx(infinite, rel=1e-4)) == (about == "infinite width")
     near, far = ([predicted.rate + by * 0.001 + d for d in (-0.001, 0.0, 0.001)] for by in (1, 2))
     shown = f"{predicted.rate:+.3g}"
-    assert report.rate_in_parts(near, 8, predicted)[2] == shown
+    assert depth_report.rate_in_parts(near, 8, predicted)[2] == shown
     assert (
-        report.rate_in_parts(far, 8, predicted)[2] == f"{shown} (3.5 errors off: it is of {about})"
+        depth_report.rate_in_parts(far, 8, predicted)[2]
+        == f"{shown} (3.5 errors off: it is of {about})"
     )
     joint = predicted._replace(error=0.001)
-    assert report.rate_in_parts(far, 8, joint)[2] == shown
-    assert report.rate_in_parts(far[:1], 8, predicted)[2] == shown  # no error of one seed
+    assert depth_report.rate_in_parts(far, 8, joint)[2] == shown
+    assert depth_report.rate_in_parts(far[:1], 8, predicted)[2] == shown  # no error of one seed
 
 
 def test_a_signal_that_is_more_than_three_errors_off_theory_says_so():
@@ -283,11 +284,11 @@ def test_a_signal_that_is_more_than_three_errors_off_theory_says_so():
         ),
     ):
         of_theory = pl.DataFrame({"layer": [4], "log10_mean_square_z": [expected]})
-        assert report.signal_in_words(rows, of_theory) == text
-    assert not report.signal_in_words(rows.filter(pl.col("seed") == 0), of_theory)
+        assert depth_report.signal_in_words(rows, of_theory) == text
+    assert not depth_report.signal_in_words(rows.filter(pl.col("seed") == 0), of_theory)
 
 
-NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
+NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None))
 
 
 CASES = (
@@ -303,9 +304,9 @@ CASES = (
 
 
 def test_the_verdict_is_one_sentence_and_knows_the_depth_that_plain_backprop_reaches(snapshot):
-    cases = [report.case_of(rows, NO_THEORY) for rows in CASES]
+    cases = [depth_report.case_of(rows, NO_THEORY) for rows in CASES]
     assert [case.lost for case in cases] == [*[None] * 5, 18, None, 19, *[None] * 3]
-    assert "\n".join(map(report.sentence, cases)) == snapshot
+    assert "\n".join(map(depth_report.sentence, cases)) == snapshot
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_the_verdict_is_one_sentence_and_knows_the_depth_that_plain_backprop_rea
     ],
 )
 def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor, expected):
-    assert theory.sigma_w(name, factor, 64) == pytest.approx(expected)
+    assert depth_theory.sigma_w(name, factor, 64) == pytest.approx(expected)
     if expected is not None:
         scheme = jaxnn.initializers.gaussian(1.0) if "=" in name else depth.find_weights(name)
         theta = factor * scheme(key, (64, 64), np.float32)
@@ -394,7 +395,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
         label=pl.lit("exploded"),
     )
     rows = pl.concat([zero, exploded])
-    cases = [report.case_of(one, NO_THEORY) for one in report.by_case(rows)]
+    cases = [depth_report.case_of(one, NO_THEORY) for one in depth_report.by_case(rows)]
     drawn = picture.Drawn.of(rows, NO_THEORY, cases, "")
     assert drawn.data["layers"]["size_is"].to_list() == ["zero"] * 20 + ["nan"] * 20
     svg = charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
@@ -504,7 +505,7 @@ def test_the_spread_in_theory_follows_the_correlation_of_a_batch():
         batch=2,
         log10_spread=pl.Series([first, None, None], dtype=pl.Float64),
     )
-    spread = theory.predict(rows)["log10_spread"]
+    spread = depth_theory.predict(rows)["log10_spread"]
     np.testing.assert_allclose(spread, [first, np.log10((1 - 1 / np.pi) / 2) / 2], atol=1e-9)
 
 
@@ -527,12 +528,12 @@ def test_what_is_left_of_the_examples(tmp_path):
         ("rank", flow.rank),
     ):
         np.testing.assert_allclose(mine[column], np.asarray(expected)[used], rtol=1e-3, atol=1e-4)
-    rows = report.labelled(rows)
-    predicted = theory.predict(rows)
+    rows = depth_report.labelled(rows)
+    predicted = depth_theory.predict(rows)
     spread = rows.filter(pl.col("seed") == 0)["log10_spread"].to_numpy()[:12]
     assert spread[11] < -5
     np.testing.assert_allclose(predicted["log10_spread"], spread, atol=0.5)
-    drawn = picture.Drawn.of(rows, predicted, [report.case_of(rows, predicted)], "")
+    drawn = picture.Drawn.of(rows, predicted, [depth_report.case_of(rows, predicted)], "")
     assert {"spread", "spread_theory"} <= {*drawn.head}
     assert picture.SPREAD in picture.figure(drawn).chart.to_json()
 
@@ -540,7 +541,7 @@ def test_what_is_left_of_the_examples(tmp_path):
 @pytest.mark.slow
 def test_the_band_has_a_formula_or_is_drawn_and_batch_norms_have_none():
     def predicted(hidden, activation="relu"):
-        return theory.predict(
+        return depth_theory.predict(
             case(0, hidden=hidden, activation=activation, sigma_b=0.0, width=16, batch=4)
         )
 
@@ -558,7 +559,7 @@ def test_the_band_has_a_formula_or_is_drawn_and_batch_norms_have_none():
 
 def judged(activation, rate, word, **more):
     value = f"{rate:+.3f} ± 0.001"
-    return report.Case(activation, "he", "float32", word, value, "", "", None, **more)
+    return depth_report.Case(activation, "he", "float32", word, value, "", "", None, **more)
 
 
 def test_a_sweep_is_answered_in_two_sentences(snapshot):
@@ -571,5 +572,5 @@ def test_a_sweep_is_answered_in_two_sentences(snapshot):
         [{"activation": name, "log10_delta_z": float(v), **of_first} for name, v in sizes.items()]
     )
     narrow = [cases[0], judged("b", -0.5, "vanishing", by_width=True), *cases[2:]]
-    answers = [report.answer(each, rows) for each in (cases, narrow, cases[:1], cases[3:])]
+    answers = [depth_report.answer(each, rows) for each in (cases, narrow, cases[:1], cases[3:])]
     assert "\n".join(" | ".join(answer) for answer in answers) == snapshot

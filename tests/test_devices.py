@@ -12,7 +12,7 @@ import pytest
 from problems import as_users_have_jax
 
 from experiments.__main__ import main
-from experiments.pages import charts, report
+from experiments.pages import charts, run_page
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +23,9 @@ SMALL = ["--depths", "1", "3", "--activations", "relu"]
 # Pictures take as long as all the rest of a small run.
 UNDRAWN = """
 import sys
-from experiments.pages import charts, report
+from experiments.pages import charts, run_page
 charts.begin = lambda figure, stem: dict
-report.Html.written = lambda self, *more: ""
+run_page.Html.written = lambda self, *more: ""
 from experiments.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -55,7 +55,7 @@ def run_here(arguments, environment, out):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(charts, "begin", lambda figure, stem: dict)
-        patch.setattr(report.Html, "written", lambda self, *more: "")
+        patch.setattr(run_page.Html, "written", lambda self, *more: "")
         assert main([*arguments, "--no-cache"]) == 0
     return pl.read_parquet(out / "rows.parquet")
 

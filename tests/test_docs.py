@@ -35,7 +35,7 @@ from experiments.bench.rows import ROWS as BENCH_ROWS
 from experiments.cures import columns as cures
 from experiments.laws.columns import COLUMNS as LAW_COLUMNS
 from experiments.laws.experiment import LAWS
-from experiments.menagerie.report import COLUMNS as MENAGERIE_COLUMNS
+from experiments.menagerie.menagerie_report import COLUMNS as MENAGERIE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -6,7 +6,7 @@ import signal
 import pytest
 import vl_convert
 
-from experiments.pages import engine, report, web
+from experiments.pages import engine, run_page, web
 
 SPEC = {"mark": "line", "data": {"values": [{"x": 0, "y": 1}, {"x": 1, "y": 2}]}} | {
     "encoding": {axis: {"field": axis, "type": "quantitative"} for axis in ("x", "y")}
@@ -86,8 +86,8 @@ def test_a_page_without_the_library_says_why(monkeypatch):
     monkeypatch.setitem(engine.FUNCTIONS, "library", failing)
     monkeypatch.setattr(engine, "_process", None)
     web.library.cache_clear()
-    none = report.Page("", "", report.Answer(""), (), (), (), {}, report.Numbers("", {}), ())
-    page = report.Html(lambda: none).written()
+    none = run_page.Page("", "", run_page.Answer(""), (), (), (), {}, run_page.Numbers("", {}), ())
+    page = run_page.Html(lambda: none).written()
     web.library.cache_clear()
     script = r'const vegaEmbed = () => { throw new Error("\u003c/script\u003e is no engine"); };'
     assert web.packed(script) in page

@@ -24,7 +24,7 @@ import pytest
 from problems import as_users_have_jax
 
 from experiments.__main__ import main
-from experiments.pages import charts, report
+from experiments.pages import charts, run_page
 from experiments.runs.store import PARTS, ROWS, RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
@@ -41,9 +41,9 @@ STOPPING = "stopping when this cell is done; again to stop now"
 # Pictures take as long as all the rest of a small run.
 UNDRAWN = """
 import sys
-from experiments.pages import charts, report
+from experiments.pages import charts, run_page
 charts.begin = lambda figure, stem: dict
-report.Html.written = lambda self, *more: ""
+run_page.Html.written = lambda self, *more: ""
 """
 PROGRAM = """
 from experiments.__main__ import main
@@ -90,7 +90,7 @@ def whole(tmp_path_factory, env):
 def undrawn(monkeypatch):
     """No pictures and no report, as `UNDRAWN`."""
     monkeypatch.setattr(charts, "begin", lambda figure, stem: dict)
-    monkeypatch.setattr(report.Html, "written", lambda self, *more: "")
+    monkeypatch.setattr(run_page.Html, "written", lambda self, *more: "")
 
 
 @pytest.fixture

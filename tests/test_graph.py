@@ -11,10 +11,10 @@ import pytest
 from problems import norm
 
 import jaxnn
-from jaxnn.curing.links import graph_of, links
 from jaxnn.graph.branches import branches_of, is_post_norm
 from jaxnn.jaxpr.numpy_programs import OPERATIONS
-from jaxnn.jaxpr.primitives import RULES
+from jaxnn.jaxpr.primitives import PRIMITIVES
+from jaxnn.patients.links import graph_of, links
 from jaxnn.pytorch.aten import OPERATIONS as OF_TORCH
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch
 
@@ -94,7 +94,7 @@ ROOMS = ("graph", "recognition", "jaxpr", "pytorch", "chain", "theory/twin", "fl
 
 def test_names_of_operations_are_in_tables_alone():
     """Those that are no word of English: of JAX's primitives, and of what PyTorch knows."""
-    names = {name for name in (*RULES, *OPERATIONS, *OF_TORCH) if "_" in name}
+    names = {name for name in (*PRIMITIVES, *OPERATIONS, *OF_TORCH) if "_" in name}
     library = pathlib.Path(jaxnn.__file__).parent
     for path in (path for room in ROOMS for path in (library / room).rglob("*.py")):
         place = path.relative_to(library).as_posix()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.curing.hooks import opened
 from jaxnn.interrupts import undivided
+from jaxnn.patients.hooks import opened
 
 stop = partial(signal.raise_signal, signal.SIGINT)
 

@@ -11,7 +11,7 @@ import pytest
 from peers import need
 from scipy import stats
 
-from experiments.laws import experiment, one_draw, report, wide_twin
+from experiments.laws import experiment, laws_report, one_draw, wide_twin
 from experiments.laws import experiment as laws
 from experiments.laws.law import (
     Law,
@@ -101,15 +101,15 @@ def test_small_deviations_of_one_side_are_seen_together():
     outcome = laws.Outcome(LAW, compared(of, [Measured(1.03)] * 8))
     assert outcome.rows["holds"].all()
     assert not outcome.holds
-    assert report.sentence(outcome) == (
+    assert laws_report.sentence(outcome) == (
         "1 gradient-exponent does not hold: 8 of 8 comparisons, but together: χ² 72, "
         f"8 degrees of freedom, chance {stats.chi2.sf(72, 8):.2g}"
     )
     assert outcome.rows["power"].null_count() == 8
     well = laws.Outcome(LAW, compared(of, [Measured(1.0)] * 8))
     assert well.holds
-    assert report.powers(well) == "4.1 % of χ"
-    percents = [report.size(power) for power in (0.00012, 1.554, None)]
+    assert laws_report.powers(well) == "4.1 % of χ"
+    percents = [laws_report.size(power) for power in (0.00012, 1.554, None)]
     assert percents == ["0.012 %", "155 %", "any size"]
 
 

@@ -19,12 +19,12 @@ from experiments.laws import (
     delta_orthogonal,
     forgetting,
     jacobian_spectrum,
+    laws_report,
     narrow,
     norm_place,
     norm_with_skip,
     orthogonal_learning,
     rank_collapse,
-    report,
     residual,
     shattered_gradients,
     step_size,
@@ -315,7 +315,7 @@ def test_the_table_fits_into_eighty_columns():
     outcome = laws.Outcome(law, rows)
     console = Console(width=80, file=None, record=True)
     with console.capture() as captured:
-        console.print(report.table([outcome]))
+        console.print(laws_report.table([outcome]))
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].strip() == "1 gradient-exponent, Schoenholz et al. 2017: does not hold"
@@ -324,7 +324,7 @@ def test_the_table_fits_into_eighty_columns():
     assert lines[5].startswith(" case 11[l]")
     assert any("and 4 more, further" in line for line in lines)
     assert any("tolerance: a reason" in line for line in lines)
-    assert report.closing([outcome]) == (
+    assert laws_report.closing([outcome]) == (
         "0 of 1 law holds; 1 gradient-exponent does not hold: 11 of 12 comparisons; "
         "case 3[l]: 1.2 measured, 1 ± 0.1 predicted"
     )

@@ -11,7 +11,7 @@ import pytest
 from peers import need
 
 from experiments.__main__ import main
-from experiments.menagerie import catalogue, experiment, of_jax, report
+from experiments.menagerie import catalogue, experiment, menagerie_report, of_jax
 from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry
 from experiments.menagerie.comparison import NormComparison
 from experiments.runs import schema
@@ -30,8 +30,8 @@ def measured(monkeypatch):
             monkeypatch.setattr(room, "PACKAGES", {"mine": module})
         monkeypatch.setattr(CatalogueEntry, "arguments", lambda _: build())
         rows = experiment.measured(experiment.Cell("mine", "one"))
-        schema.check(rows, report.COLUMNS)
-        return rows.row(0, named=True), report.verdicts(rows)
+        schema.check(rows, menagerie_report.COLUMNS)
+        return rows.row(0, named=True), menagerie_report.verdicts(rows)
 
     return row
 

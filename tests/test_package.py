@@ -32,7 +32,14 @@ def test_every_export_has_a_docstring(place, name):
         assert "Raises:" in text or name == "log_norm" or place == "jaxnn.blocks"
 
 
-LAZY = ("jaxnn", "jaxnn.blocks", "jaxnn.flow", "jaxnn.theory", "jaxnn.train")  # import on demand
+LAZY = (
+    "jaxnn",
+    "jaxnn.blocks",
+    "jaxnn.flow",
+    "jaxnn.theory",
+    "jaxnn.train",
+    "jaxnn.watching",
+)  # import on demand
 
 
 @pytest.mark.parametrize("place", LAZY)
@@ -86,8 +93,8 @@ def test_no_export_shadows_a_module():
 
 
 def test_errors_stand_in_one_place():
-    # Of `jaxpr.scan_params`, `curing.weights`, `train.reading` and `pytorch.twin.lockstep`, each
-    # caught in the same room.
+    # Each is caught in its own room: `jaxpr.scan_params`, `patients.weights`, `watching.reading` or
+    # `pytorch.twin.lockstep`.
     inside = {"MixedLayersError", "OddError", "_DamagedError", "_CutError", "_OthersError"}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - {ROOT / "jaxnn" / "errors.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -117,7 +124,7 @@ def test_the_reverse_pass_is_written_by_hand():
         "theory/twin/kernels.py",  # Jacobians of a user's own network
         "train/descent.py",  # trains a user's own network
         "train/torch_learner.py",  # likewise, by torch
-        "train/torch_watch.py",  # reads what torch has made
+        "watching/torch_watch.py",  # reads what torch has made
     )
     own = {ROOT / "jaxnn" / name for name in by_jax}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - own:
@@ -130,7 +137,7 @@ def test_importing_jaxnn_imports_no_more_than_it_needs():
     """Modules load on demand: neither JAX itself, nor later what only measurements need."""
     code = """
 import sys, jaxnn
-rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.chain", "jaxnn.curing", "jaxnn.theory"}
+rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.chain", "jaxnn.patients", "jaxnn.theory"}
 rooms |= {"optax", "chex", "sklearn", "polars", "torch"}
 print(rooms & {*sys.modules})
 jaxnn.backprop
@@ -147,7 +154,7 @@ def test_the_first_chart_imports_no_diagnosis_and_no_cures():
     """Networks of ours need neither; 1,321 modules at this writing, 1,811 with them."""
     code = """
 import sys, experiments.__main__, experiments.depth.experiment
-print({"jaxnn.diagnosis", "jaxnn.curing", "scipy.optimize"} & {*sys.modules}, len(sys.modules))
+print({"jaxnn.diagnosis", "jaxnn.patients", "scipy.optimize"} & {*sys.modules}, len(sys.modules))
 """
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

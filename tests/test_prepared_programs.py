@@ -13,8 +13,8 @@ from jax._src import monitoring
 from problems import as_users_have_jax
 
 from experiments.cures import remedies
+from experiments.depth import depth_report, depth_theory
 from experiments.depth import experiment as depth
-from experiments.depth import report, theory
 from experiments.depth.cells import DepthSweep
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Initialisation, Networks, roomy
@@ -104,15 +104,15 @@ def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
 @pytest.mark.slow
 def test_theory_calls_the_program_that_was_prepared_for_it():
     """The one of the deepest network, from numbers that are known when all is measured."""
-    theory._mean_field.cache_clear()
+    depth_theory._mean_field.cache_clear()
     rows = {"depths": ("2", "3"), "activations": ("softsign",), "weights": ("he_normal",)}
     plan = depth.prepare(depth.Settings(**rows, width=("3",), batch=("7",), seeds=1))
     sweep = DepthSweep(plan.datasets)
     of = plan.cells[-1]
     with compiled(ahead=False) as names, ahead.compiling():
-        theory.prepare(of.networks, of.hidden)
+        depth_theory.prepare(of.networks, of.hidden)
         measured = pl.concat(map(sweep.measure, plan.cells))
-        predicted = theory.predict(report.labelled(measured))
+        predicted = depth_theory.predict(depth_report.labelled(measured))
     assert predicted.height == 3
     assert "jit(mean_field)" not in names
 

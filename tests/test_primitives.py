@@ -13,7 +13,7 @@ from jax.sharding import SingleDeviceSharding
 from problems import mostly_slow
 
 from jaxnn.jaxpr.interpreter import bound
-from jaxnn.jaxpr.primitives import ENTRYWISE, ONCE, ONE, OPAQUE, RULES, SUM, PrimitiveCall
+from jaxnn.jaxpr.primitives import ENTRYWISE, ONCE, ONE, OPAQUE, PRIMITIVES, SUM, PrimitiveCall
 from jaxnn.jaxpr.program import Flat, TracedStep, evaluated
 
 RNG = np.random.default_rng(0)
@@ -299,7 +299,7 @@ class Trial(NamedTuple):
         found = taken_apart(name, f, operands)
         if found is None:
             return None
-        rule, (_, call, inputs) = RULES[name], found
+        rule, (_, call, inputs) = PRIMITIVES[name], found
         rows = range(call.out[0] if call.out else 0)
         singles = [of_one_entry(rule, call, inputs, row) for row in rows]
         perturbations, sums = [*perturbed(call, rule, inputs)], [*terms(rule, inputs)]
@@ -330,9 +330,9 @@ class Trial(NamedTuple):
 # Of the many that act entry by entry, and are alike but for their name, two are tried by default.
 ALIKE = {*UNARY, "atan2", "pow", "nextafter", "rem", "max", "min", "sub", "and", "or", "xor"}
 ALIKE |= {"ge", "gt", "le", "lt", "eq", "ne"}
-OF_JAX = RULES.keys() - {OPAQUE, ENTRYWISE}  # these are what torch does, as test_graph has it
-QUICK = [name for name in RULES if name in OF_JAX and name not in ALIKE - {"tanh", "max"}]
-NAMES = [*QUICK, *(name for name in RULES if name in OF_JAX and name not in QUICK)]
+OF_JAX = PRIMITIVES.keys() - {OPAQUE, ENTRYWISE}  # these are what torch does, as test_graph has it
+QUICK = [name for name in PRIMITIVES if name in OF_JAX and name not in ALIKE - {"tanh", "max"}]
+NAMES = [*QUICK, *(name for name in PRIMITIVES if name in OF_JAX and name not in QUICK)]
 TOGETHER = 12  # primitives whose trials are one program, which compiles faster than one each
 
 
@@ -356,7 +356,7 @@ def tried_together(i):
 
 @mostly_slow("name", NAMES, *QUICK)
 def test_an_entry_of_the_table_is_what_its_primitive_does(name):
-    rule, trials = RULES[name], tried_together(NAMES.index(name) // TOGETHER)[name]
+    rule, trials = PRIMITIVES[name], tried_together(NAMES.index(name) // TOGETHER)[name]
     assert trials or name in OF_VERSIONS
     for trial, (made, entries) in trials:
         count = 2 + len(trial.perturbations)
@@ -382,11 +382,11 @@ def test_every_entry_of_the_table_has_a_case():
 def test_a_primitive_is_added_as_contributors_are_told():
     told = Path(__file__).parents[1].joinpath("CONTRIBUTING.md").read_text()
     (block,) = re.findall(r"### … a primitive.*?```python\n(.*?)```", told, re.DOTALL)
-    before = {**RULES}
+    before = {**PRIMITIVES}
     try:
         exec(block, {})
     finally:
-        added = RULES.keys() - before
+        added = PRIMITIVES.keys() - before
         for name in added:
-            del RULES[name]
+            del PRIMITIVES[name]
     assert added

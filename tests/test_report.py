@@ -17,7 +17,7 @@ from experiments.depth import page as depth_page
 from experiments.depth import picture as depth_picture
 from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
-from experiments.pages import charts, names, report, web
+from experiments.pages import charts, names, run_page, web
 from experiments.runs import store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
@@ -222,7 +222,7 @@ def test_what_was_not_measured_is_said(chromium, run, tmp_path):
 
 
 def write(folder, page, run, note=""):
-    (folder / names.REPORT).write_bytes(report.Html(lambda: page, note).written(run).encode())
+    (folder / names.REPORT).write_bytes(run_page.Html(lambda: page, note).written(run).encode())
 
 
 def page_of(rows):
@@ -244,20 +244,22 @@ def test_json_in_a_script_is_the_same_json_without_a_tag(value):
 
 
 def test_every_text_of_the_page_is_escaped():
-    page = report.Page(
+    page = run_page.Page(
         title=SCRIPT,
         subtitle=SCRIPT,
-        answer=report.Answer(SCRIPT, more=SCRIPT),
+        answer=run_page.Answer(SCRIPT, more=SCRIPT),
         verdicts=(SCRIPT,),
-        choices=(report.Choice("a", SCRIPT, (SCRIPT,), SCRIPT),),
+        choices=(run_page.Choice("a", SCRIPT, (SCRIPT,), SCRIPT),),
         panels=(
-            report.Panel(SCRIPT, SCRIPT, charts.alt.Chart(charts.alt.NamedData("d")).mark_point()),
+            run_page.Panel(
+                SCRIPT, SCRIPT, charts.alt.Chart(charts.alt.NamedData("d")).mark_point()
+            ),
         ),
         data={"d": pl.DataFrame({"a": [SCRIPT]})},
-        numbers=report.Numbers("d", {"a": SCRIPT}),
-        tables=(report.Table(SCRIPT, (SCRIPT,), ((SCRIPT, SCRIPT),)),),
+        numbers=run_page.Numbers("d", {"a": SCRIPT}),
+        tables=(run_page.Table(SCRIPT, (SCRIPT,), ((SCRIPT, SCRIPT),)),),
     )
     run = {"what": {"settings": {SCRIPT: SCRIPT}, "data": SCRIPT}, "versions": {SCRIPT: SCRIPT}}
-    html = report.Html(lambda: page).written(run)
+    html = run_page.Html(lambda: page).written(run)
     assert SCRIPT not in html
     assert html.count(str(escape(SCRIPT))) == 22

@@ -17,12 +17,12 @@ import pytest
 
 from experiments import __main__
 from experiments.depth import experiment as depth
-from experiments.runs import progress, runtime, signals, sweep
+from experiments.runs import cell_sweep, progress, runtime, signals
 from experiments.runs.store import PARTS, Store
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     number: int
 
     @property
@@ -44,7 +44,7 @@ CELLS = [Cell(i) for i in range(6)]  # all of one place, so that their order tel
 
 def measure(store, cells, measure_cell, quiet, **options):
     plan = SimpleNamespace(settings=SimpleNamespace(quiet=quiet), cells=cells)
-    return sweep.measure(plan, store, measure_cell, **options)
+    return cell_sweep.measure(plan, store, measure_cell, **options)
 
 
 def rows_of(cell):
@@ -281,8 +281,8 @@ def test_quiet_keeps_warnings(tmp_path, monkeypatch, quiet):
     monkeypatch.setattr(depth, "EXPERIMENT", idle)
     options = ["--out", str(tmp_path), "--no-cache", *["--quiet"] * quiet]
     assert __main__.main(["depth", *options]) == 0
-    assert sweep.log.isEnabledFor(logging.WARNING)
-    assert sweep.log.isEnabledFor(logging.INFO) is not quiet
+    assert cell_sweep.log.isEnabledFor(logging.WARNING)
+    assert cell_sweep.log.isEnabledFor(logging.INFO) is not quiet
 
 
 def test_a_cache_that_cannot_be_is_said_and_does_without(tmp_path, monkeypatch, caplog):

@@ -15,9 +15,9 @@ import optax
 import pytest
 
 import jaxnn
-from jaxnn.train import Scaling, ScalingCheck
-from jaxnn.train.scaling_answer import MAXIMAL as WORDS
-from jaxnn.train.scaling_answer import Exponent, significant
+from jaxnn.scaling import Scaling, ScalingCheck
+from jaxnn.scaling.answer import MAXIMAL as WORDS
+from jaxnn.scaling.answer import Exponent, significant
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
 SGD = optax.sgd(RATE)
@@ -264,7 +264,7 @@ def of_two(made, **_):
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence(error, said, change, monkeypatch):
     course = (*(np.zeros((3, 3)),) * 3, np.zeros(3))
-    monkeypatch.setattr("jaxnn.train.scaling._course", lambda *_: course)
+    monkeypatch.setattr("jaxnn.scaling.check._course", lambda *_: course)
     given = {"build": partial(build, STANDARD), "widths": WIDTHS, "xs": XS, "ys": YS}
     with pytest.raises(error, match=said):
         jaxnn.scaling_check(**(given | {"loss": square} | change))

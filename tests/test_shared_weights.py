@@ -12,7 +12,7 @@ from problems import mostly_slow
 import jaxnn
 from jaxnn.chain.apply import applied
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import weights
+from jaxnn.patients import weights
 
 B, N, K = 3, 4, 5
 

@@ -19,7 +19,7 @@ from experiments.cures import columns
 from experiments.cures import experiment as cures
 from experiments.depth import experiment as depth
 from experiments.pages import engine, names, web
-from experiments.runs import missing, signals, store, sweep
+from experiments.runs import cell_sweep, missing, signals, store
 from experiments.runs.missing import Missing
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 
@@ -114,7 +114,7 @@ class Folder:
 @pytest.fixture
 def stopped(monkeypatch, tmp_path, capsys):
     """A function that runs an experiment's command and stops it after some cells."""
-    measure, flags = sweep.measure, []
+    measure, flags = cell_sweep.measure, []
 
     @contextlib.contextmanager
     def interruptible(_):
@@ -142,7 +142,9 @@ def stopped(monkeypatch, tmp_path, capsys):
             return rows_of(cell)
 
         monkeypatch.setattr(
-            sweep, "measure", lambda plan, kept, *_, **options: measure(plan, kept, one, **options)
+            cell_sweep,
+            "measure",
+            lambda plan, kept, *_, **options: measure(plan, kept, one, **options),
         )
         flags[:] = [2] * (after == 0)
         specs.clear()

@@ -11,7 +11,7 @@ from test_pytorch import of_parts
 
 import jaxnn
 from jaxnn.errors import NoTwinError
-from jaxnn.flow.theory.of_torch import TorchModel
+from jaxnn.flow.expected.of_torch import TorchModel
 from jaxnn.models import Program
 from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep

@@ -8,8 +8,8 @@ from scipy.linalg import hadamard
 from scipy.stats import norm
 
 import jaxnn
-from jaxnn.flow.theory.correlation import CorrelationLength, _length
-from jaxnn.flow.theory.critical import GRID, _between, _reason, _searched
+from jaxnn.flow.expected.correlation import CorrelationLength, _length
+from jaxnn.flow.expected.critical import GRID, _between, _reason, _searched
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import correlation_length, critical_scale, meanfield, scale_weights
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 import jaxnn
 from experiments import __main__ as main
-from experiments.pages import report, tables, web
+from experiments.pages import run_page, tables, web
 from experiments.runs import progress
 from jaxnn.cli import command, diagnosis
 from jaxnn.flow.view.chart import svg
@@ -192,13 +192,15 @@ def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
     monkeypatch.setattr(web, "library", lambda: "")
     names = (*EVIL, "a\udcff")
     frame = pl.DataFrame({"name": EVIL})
-    table = report.Table("caption\x1b", names, (names,))
-    numbers = report.Numbers("d", {"name": names[-1]})
+    table = run_page.Table("caption\x1b", names, (names,))
+    numbers = run_page.Numbers("d", {"name": names[-1]})
     verdicts = tuple(name for name in names)
-    answer = report.Answer(names[-1])
-    of_run = report.Page("t", names[-1], answer, verdicts, (), (), {"d": frame}, numbers, (table,))
+    answer = run_page.Answer(names[-1])
+    of_run = run_page.Page(
+        "t", names[-1], answer, verdicts, (), (), {"d": frame}, numbers, (table,)
+    )
     about = {"what": {"settings": {"data": names[-1]}}, "not_drawn": ["it said \x1b"]}
-    page = report.Html(lambda: of_run).written(about)
+    page = run_page.Html(lambda: of_run).written(about)
     page.encode()
     assert clean_lines(page) == page
     assert all(f"<li>{name}</li>" in page for name in (*NAMES, "a�"))

@@ -23,15 +23,15 @@ from problems import as_users_have_jax, optimised
 import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr import numpy_programs
-from jaxnn.train import Watched, read_watch, step_record
-from jaxnn.train import watch as watch_module
-from jaxnn.train import worker as worker_module
-from jaxnn.train.alarms import ALARMS
-from jaxnn.train.first_batch import OF_BATCH
-from jaxnn.train.journal import FILE
-from jaxnn.train.step_record import Step, Steps
-from jaxnn.train.watch import log10_change
-from jaxnn.train.worker import Worker
+from jaxnn.watching import Watched, read_watch, step_record
+from jaxnn.watching import watch as watch_module
+from jaxnn.watching import worker as worker_module
+from jaxnn.watching.alarms import ALARMS
+from jaxnn.watching.first_batch import OF_BATCH
+from jaxnn.watching.journal import FILE
+from jaxnn.watching.step_record import Step, Steps
+from jaxnn.watching.watch import log10_change
+from jaxnn.watching.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 STEPS, EVERY = 6, 2
@@ -88,7 +88,7 @@ class Trained(NamedTuple):
     before: Any
     last: Any
     values: Any
-    record: jaxnn.train.Watched
+    record: jaxnn.watching.Watched
     text: str
     alarms: list[jaxnn.flow.Found]
     written: list[tuple[int, dict[str, float]]]

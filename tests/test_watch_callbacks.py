@@ -10,7 +10,7 @@ import pytest
 
 import jaxnn
 from jaxnn.errors import TrainingWarning
-from jaxnn.train import hugging_face_callback, lightning_callback, read_watch
+from jaxnn.watching import hugging_face_callback, lightning_callback, read_watch
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 EVERY, STEPS = 2, 5
@@ -24,7 +24,9 @@ def test_a_package_that_is_missing_is_said_in_one_sentence(make, package, monkey
     for name in ("transformers", "lightning", "lightning.pytorch", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)
     options = {"loss": abs} if package == "lightning" else {}
-    with pytest.raises(ImportError, match=rf"^jaxnn.train.{make.__name__}: expected {package} to"):
+    with pytest.raises(
+        ImportError, match=rf"^jaxnn.watching.{make.__name__}: expected {package} to"
+    ):
         make(**options)
     with pytest.raises(TypeError, match=r"among cuts, every, folder, .*, got evry$"):
         make(**options, evry=1)

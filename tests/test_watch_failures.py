@@ -14,9 +14,9 @@ from problems import as_users_have_jax
 import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr.numpy_programs import Parted
-from jaxnn.train import journal, read_watch, torch_watch
-from jaxnn.train.journal import FILE, LOCK
-from jaxnn.train.recorder import Recorder, WatchOptions
+from jaxnn.watching import journal, read_watch, torch_watch
+from jaxnn.watching.journal import FILE, LOCK
+from jaxnn.watching.recorder import Recorder, WatchOptions
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 NET = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
@@ -44,7 +44,7 @@ def at_once(flow, monkeypatch):
             raise ValueError(f"xs: expected shape {XS.shape}, got {xs.shape}")
         return flow
 
-    module = importlib.import_module("jaxnn.train.step_program")
+    module = importlib.import_module("jaxnn.watching.step_program")
     monkeypatch.setattr(module, "flow_of_net", gradient_flow)
     monkeypatch.setattr(module, "_in_parts", module._in_parts.__wrapped__)  # forgets them
 

@@ -16,8 +16,8 @@ from experiments import watch
 from experiments.__main__ import main
 from experiments.watch import server
 from experiments.watch.page import ARRAYS, DIFFERENCE, LAYERS, page
-from jaxnn.train import read_watch
-from jaxnn.train.journal import FILE
+from jaxnn.watching import read_watch
+from jaxnn.watching.journal import FILE
 
 START = {
     "kind": "start", "schema": 1, "time": 0, "every": 10, "dtype": "float32",

@@ -332,7 +332,7 @@ def test_two_processes_train_as_they_would_without_a_watch_and_the_first_one_wri
     for ours, theirs in zip(watched, plain, strict=True):
         for name in theirs.files:
             np.testing.assert_array_equal(ours[name], theirs[name], name)
-    record = jaxnn.train.read_watch(tmp_path / "record")
+    record = jaxnn.watching.read_watch(tmp_path / "record")
     assert [line["step"] for line in record.measurements] == [0, 2, 4]
 
 

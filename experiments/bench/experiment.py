@@ -20,10 +20,10 @@ from typing import Any
 
 import polars as pl
 
-from experiments.bench import pairs, report
-from experiments.bench.report import COLUMNS
+from experiments.bench import bench_report, pairs
+from experiments.bench.bench_report import COLUMNS
 from experiments.bench.rows import ROWS, Case, Row
-from experiments.runs import experiment, runtime, sweep
+from experiments.runs import cell_sweep, experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 from jaxnn.arrays.memory import cores
@@ -49,7 +49,7 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """A case of a row, by their names."""
 
     row: str
@@ -104,7 +104,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cases that are missing."""
-    return sweep.measure(plan, store, partial(measure_case, plan.settings))
+    return cell_sweep.measure(plan, store, partial(measure_case, plan.settings))
 
 
 def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
@@ -127,8 +127,8 @@ def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the ratios with their goals in words."""
-    table, missing = sweep.gathered(plan, frames)
-    verdicts = report.verdicts(table, plan.rows)
+    table, missing = cell_sweep.gathered(plan, frames)
+    verdicts = bench_report.verdicts(table, plan.rows)
     return Conclusion(table, verdicts, about={"machine": machine()}, missing=missing)
 
 
@@ -153,5 +153,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=bench_report.table,
 )

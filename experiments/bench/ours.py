@@ -20,7 +20,7 @@ from experiments.learning.networks import Draws, Initialisation, Networks
 from experiments.runs import ahead, runtime
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
-from jaxnn.train.alarms import ALARMS
+from jaxnn.watching.alarms import ALARMS
 
 CHECKED = 8  # hidden layers of the sweep's network whose numbers are compared
 

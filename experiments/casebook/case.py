@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.casebook.program import CaseProgram
 from jaxnn.flow.verdict.findings import FINDINGS
-from jaxnn.train.alarms import ALARMS
+from jaxnn.watching.alarms import ALARMS
 
 TABLES = ("cases_jax.csv", "cases_torch.csv")
 PARTS = WRITE, SCORE, SCORED, BLIND = "write", "score", "scored", "blind"

@@ -19,13 +19,13 @@ import jax
 import numpy as np
 import polars as pl
 
-from experiments.casebook import report, said
+from experiments.casebook import casebook_report, said
 from experiments.casebook.case import CURED, PACKAGES, PARTS, PROGRAMS, SEEN, cases
 from experiments.casebook.checked import checked
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Reply
 from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
-from experiments.runs import experiment, runtime, sweep
+from experiments.runs import cell_sweep, experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 
@@ -49,7 +49,7 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """One program."""
 
     case: str
@@ -92,7 +92,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the programs that are missing."""
-    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
+    return cell_sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     row = {
         "case": case.name,
         "program": cell.program,
-        **{name: getattr(case, name) for name in report.OF_CASE},
+        **{name: getattr(case, name) for name in casebook_report.OF_CASE},
         "before": ", ".join(str(one) for one in answer.said if one.step == BEFORE),
         "during": ", ".join(f"{one}: {one.step}" for one in answer.said if one.step != BEFORE),
         "cause": marks.cause,
@@ -135,10 +135,10 @@ def of_twin(answer: Reply) -> Score:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Score what is said, in words."""
-    rows, missing = sweep.gathered(plan, frames)
+    rows, missing = cell_sweep.gathered(plan, frames)
     return Conclusion(
         rows,
-        verdicts=report.verdicts(rows),
+        verdicts=casebook_report.verdicts(rows),
         figures={},
         about=runtime.frameworks(),
         missing=missing,
@@ -153,5 +153,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=casebook_report.table,
 )

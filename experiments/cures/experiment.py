@@ -20,13 +20,13 @@ import numpy as np
 import polars as pl
 import tyro
 
-from experiments.cures import dense, networks, remedies, report, theory
+from experiments.cures import cures_report, cures_theory, dense, networks, remedies
 from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
 from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in, odd_in
 from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, RemedySweep
 from experiments.learning import data
 from experiments.learning.data import base_rate
-from experiments.runs import experiment, grid, own, progress, runtime, sweep
+from experiments.runs import cell_sweep, experiment, grid, own, progress, runtime
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 from jaxnn.cli import contract, source
@@ -250,14 +250,14 @@ def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """
     if plan.remedies is not None:
         data.say([plan.remedies.dataset.table])
-        return sweep.measure(plan, store, plan.remedies.measure, plan.remedies.prepare)
+        return cell_sweep.measure(plan, store, plan.remedies.measure, plan.remedies.prepare)
 
     def measured(cell: Cell) -> pl.DataFrame:
         network = plan.networks[cell.network, cell.framework]
         return networks.measured(network, cell.change, plan.settings)
 
     try:
-        return sweep.measure(plan, store, measured)
+        return cell_sweep.measure(plan, store, measured)
     except (ValueError, TypeError) as mistake:
         if plan.code is None:
             raise
@@ -268,26 +268,26 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements, with theory if there is one, in words and a picture."""
     from experiments.cures import picture  # here, for it imports Altair
 
-    rows, missing = sweep.gathered(plan, frames)
+    rows, missing = cell_sweep.gathered(plan, frames)
     predicted = predictions(plan, rows)
     chance = 0.0 if plan.remedies is None else base_rate(plan.remedies.dataset.y)
-    verdicts = report.sentences(report.lines(rows, missing), predicted, chance)
+    verdicts = cures_report.sentences(cures_report.lines(rows, missing), predicted, chance)
     figures = {CHART: picture.figure(rows, predicted, missing, plan.words)}
     return Conclusion(rows, verdicts, figures, about=runtime.frameworks(), missing=missing)
 
 
-def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, theory.Predicted]:
+def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, cures_theory.Predicted]:
     """Return for each remedy of the rows what theory predicts at every depth of the sweep."""
     if plan.remedies is None:
         return {}
     x, depths = plan.remedies.dataset.x, [cell.depth for cell in plan.cells if cell.what == FLOW]
     q0, c0 = np.mean(np.square(x)), 1 - remedies.distance(np.asarray(x, np.float32))
-    inputs = theory.Inputs(plan.remedies.width, plan.remedies.batch, float(q0), float(c0))
+    inputs = cures_theory.Inputs(plan.remedies.width, plan.remedies.batch, float(q0), float(c0))
     predicted, names = {}, [name for name in REMEDIES if name in {*rows["change"]}]
     with progress.view("theory of infinite width", plan.settings.quiet) as tell:
         for i, name in enumerate(names, 1):
             tell(f"{REMEDIES[name].name}, {i} of {len(names)}")
-            predicted[name] = theory.predict(REMEDIES[name], depths, inputs)
+            predicted[name] = cures_theory.predict(REMEDIES[name], depths, inputs)
     return predicted
 
 
@@ -299,5 +299,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=cures_report.table,
 )

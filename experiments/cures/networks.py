@@ -33,7 +33,7 @@ from experiments.cures.columns import (
 )
 from experiments.cures.dense import IllDense
 from experiments.learning.descent import rows_of_steps
-from experiments.runs import grid, runtime, sweep
+from experiments.runs import cell_sweep, grid, runtime
 from jaxnn.flow.verdict.rates import LN10
 from jaxnn.models import Program, is_of_torch
 from jaxnn.train.learner import Batch
@@ -51,7 +51,7 @@ OPTIMIZERS = {name: getattr(optax, name)(1.0) for name in ("sgd", "adam")}
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """A network with what is done to it: all seeds, all step sizes."""
 
     network: str

@@ -11,10 +11,10 @@ from functools import partial
 import altair as alt
 import polars as pl
 
-from experiments.cures import report
+from experiments.cures import cures_report
 from experiments.cures.columns import ACCURACY, DELTA, DISTANCE, GRADIENT, LOSS
-from experiments.cures.report import ChangeRow
-from experiments.cures.theory import Predicted
+from experiments.cures.cures_report import ChangeRow
+from experiments.cures.cures_theory import Predicted
 from experiments.pages import charts, palette
 from experiments.pages.tables import NOT_MEASURED
 from experiments.runs.missing import Missing
@@ -40,8 +40,8 @@ def figure(
     rows: pl.DataFrame, predicted: Mapping[str, Predicted], missing: Missing, words: str
 ) -> charts.Figure:
     """Return the gradient of each change, and below it what training reaches."""
-    of = report.lines(rows, missing)
-    means = report.means(report.at_best(rows, missing))
+    of = cures_report.lines(rows, missing)
+    means = cures_report.means(cures_report.at_best(rows, missing))
     aim = ACCURACY if ACCURACY in rows["quantity"] else LOSS
     several = len({(line.network, line.framework) for line in of}) > 1
     quantities = (GRADIENT, DISTANCE) if of[0].is_of_article else () if several else (DELTA,)

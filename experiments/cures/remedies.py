@@ -34,7 +34,7 @@ from experiments.learning.descent import DescentRule
 from experiments.learning.kinds import BY_DEPTH, BlockKind
 from experiments.learning.networks import OF_EXAMPLES, Draws, Initialisation, Networks
 from experiments.learning.networks import field as field_of
-from experiments.runs import sweep
+from experiments.runs import cell_sweep
 from experiments.runs.devices import Mapped, SideBySide
 from experiments.runs.experiment import Work
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
@@ -95,7 +95,7 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """All seeds of a remedy at a depth: their flow, or their training with a step size of SGD."""
 
     what: str

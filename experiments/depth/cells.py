@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.depth import theory
+from experiments.depth import depth_theory
 from experiments.depth.columns import rows_of
 from experiments.learning import networks
 from experiments.learning.data import Dataset
@@ -96,7 +96,7 @@ def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFra
     of, layers = cell.networks, depth + 1
     flow = {name: values.ravel() for name, values in of_seeds.items()}
     values = cell.place | {
-        "sigma_w": theory.sigma_w(of.weights.name, of.weights.factor, of.width),
+        "sigma_w": depth_theory.sigma_w(of.weights.name, of.weights.factor, of.width),
         "depth": depth,
         "seed": np.repeat(np.asarray(of.seeds), layers),
         "layer": np.tile(np.arange(1, layers + 1), len(of.seeds)),

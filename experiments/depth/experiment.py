@@ -20,12 +20,12 @@ from operator import itemgetter
 import polars as pl
 
 import jaxnn
-from experiments.depth import report, theory
+from experiments.depth import depth_report, depth_theory
 from experiments.depth.cells import Cell, DepthSweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
 from experiments.learning.networks import Initialisation, Networks, roomy, work
-from experiments.runs import ahead, experiment, grid, runtime, sweep
+from experiments.runs import ahead, cell_sweep, experiment, grid, runtime
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 from jaxnn.initializers import find_weights
@@ -198,13 +198,13 @@ def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = DepthSweep(plan.datasets)
     programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
-    return sweep.measure(plan, store, cells.measure, *programs, report.in_words)
+    return cell_sweep.measure(plan, store, cells.measure, *programs, depth_report.in_words)
 
 
 def _prepare_conclusion(plan: Plan) -> None:
     for cell in plan.cells:
         if cell.networks.depth == cell.networks.deepest:
-            theory.prepare(cell.networks, cell.hidden)
+            depth_theory.prepare(cell.networks, cell.hidden)
     ahead.load("experiments.depth.page")
 
 
@@ -212,14 +212,14 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and pictures."""
     from experiments.depth import page, picture  # here, for they import Altair
 
-    rows, missing = sweep.gathered(plan, frames)
-    labelled, gaps = report.with_gaps(rows, missing)
-    predicted = theory.predict(labelled)
-    cases = [report.case_of(case, predicted, gaps) for case in report.by_case(labelled)]
+    rows, missing = cell_sweep.gathered(plan, frames)
+    labelled, gaps = depth_report.with_gaps(rows, missing)
+    predicted = depth_theory.predict(labelled)
+    cases = [depth_report.case_of(case, predicted, gaps) for case in depth_report.by_case(labelled)]
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
     return Conclusion(
         rows,
-        report.verdicts(cases, gaps),
+        depth_report.verdicts(cases, gaps),
         {CHART: picture.figure(drawn)},
         page=partial(page.page, drawn, labelled, gaps),
         missing=missing,
@@ -246,5 +246,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=depth_report.table,
 )

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from experiments.depth import report
+from experiments.depth import depth_report
 from experiments.pages import charts
 from experiments.runs import runtime
 
@@ -28,7 +28,7 @@ def predicted(rows: pl.DataFrame, theory: pl.DataFrame, points: int) -> pl.DataF
     together, is then up to a tenth too wide for networks less deep.
     """
     case, size = ["activation", "label"], pl.col("log10_delta_z")
-    top = report.OF_THEORY
+    top = depth_report.OF_THEORY
     of_top = (pl.col("layer") == pl.col("depth")) & top.is_finite()
     of_depth = rows.filter(of_top).group_by(*case, "depth", maintain_order=True)
     tops = of_depth.agg(top.median().alias("log10_delta_z"))
@@ -52,9 +52,9 @@ def ranges(rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `report.first_layer` with the case's name, y, the place, and y_is, its kind."""
+    """Return `depth_report.first_layer` with the case's name, y, the place, and y_is, its kind."""
     size = pl.col("log10_delta_z")
-    return named(report.first_layer(rows)).with_columns(
+    return named(depth_report.first_layer(rows)).with_columns(
         y=pl.when(size.is_finite()).then(size), y_is=charts.kind("log10_delta_z")
     )
 
@@ -77,7 +77,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     """
     at = ["activation", "label", "depth", "layer"]
     size = pl.col("log10_delta_z")
-    of_theory = [report.OF_THEORY.alias("size"), report.FACTOR.alias("gain")]
+    of_theory = [depth_report.OF_THEORY.alias("size"), depth_report.FACTOR.alias("gain")]
     lines = rows.select(at[:-1]).n_unique()
     points = min(POINTS, max(FEWEST, MOST_ROWS // lines))
     measured = (

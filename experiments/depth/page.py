@@ -2,11 +2,11 @@
 
 import polars as pl
 
+from experiments.depth import depth_report as words
 from experiments.depth import picture
-from experiments.depth import report as words
+from experiments.depth.depth_report import Case
 from experiments.depth.picture import Drawn
-from experiments.depth.report import Case
-from experiments.pages import charts, report
+from experiments.pages import charts, run_page
 
 HEIGHT, FIRST = 220, 300
 CHOSEN = "datum.activation == activation && datum.label == label"
@@ -36,43 +36,43 @@ def _in_words(reading: tuple[str, ...], has_theory: bool) -> str:
     return " ".join((measured, *([theory] if has_theory else []), *more))
 
 
-def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Page:
+def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> run_page.Page:
     """Return the page."""
-    return report.Page(
+    return run_page.Page(
         title=picture.TITLE,
         subtitle=drawn.subtitle,
-        answer=report.Answer(*words.answer(drawn.cases, rows)),
+        answer=run_page.Answer(*words.answer(drawn.cases, rows)),
         verdicts=(),  # in a table
         choices=_choices(rows, drawn.has_theory),
         panels=_panels(drawn),
         data=drawn.data,
-        numbers=report.Numbers("layers", drawn.head),
+        numbers=run_page.Numbers("layers", drawn.head),
         tables=(_verdicts(drawn.cases, gaps), _by_depth(rows, gaps)),
     )
 
 
-def _choices(rows: pl.DataFrame, has_theory: bool) -> tuple[report.Choice, ...]:
+def _choices(rows: pl.DataFrame, has_theory: bool) -> tuple[run_page.Choice, ...]:
     activation, label = (
-        report.Choice(name, text, tuple(rows[name].unique(maintain_order=True)), rows[name][0])
+        run_page.Choice(name, text, tuple(rows[name].unique(maintain_order=True)), rows[name][0])
         for name, text in (("activation", "activation"), ("label", "weights"))
     )
     depths = tuple(sorted(rows["depth"].unique()))
-    depth = report.Choice("depth", "hidden layers", depths, depths[-1])
-    theory = report.Choice("theory", "theory", (), True)
+    depth = run_page.Choice("depth", "hidden layers", depths, depths[-1])
+    theory = run_page.Choice("theory", "theory", (), True)
     return (activation, label, depth, *([theory] if has_theory else []))
 
 
-def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
+def _panels(drawn: Drawn) -> tuple[run_page.Panel, ...]:
     by_layer = picture.panels_by_layer(drawn, CHOSEN).items()
     panels = [
-        report.Panel(
+        run_page.Panel(
             title,
             _in_words(reading, drawn.has_theory).format(measured=drawn.measured),
             _high(picture.named([*layers, picture.hovered(drawn, CHOSEN)], what)),
         )
         for (title, reading), (what, layers) in zip(READING.items(), by_layer, strict=False)
     ]
-    against_depth = report.Panel(
+    against_depth = run_page.Panel(
         "The first layer's gradient against depth",
         "Of the whole batch; all activations and weights, the chosen one bold. Hollow: no number "
         "in plain backpropagation, which starts at the red point; a gradient that is zero (▼) or "
@@ -86,7 +86,7 @@ def _high(chart: charts.Chart, height: int = HEIGHT) -> charts.Chart:
     return chart.properties(height=height)
 
 
-def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> report.Table:
+def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> run_page.Table:
     head = ("activation, weights", "gradient", "decades a layer", "theory", "remarks")
     rows = [
         (
@@ -99,12 +99,12 @@ def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> report.Table:
         for case in cases
     ]
     rows += [(name, "not measured", *3 * ("–",)) for name in words.unmeasured(cases, gaps)]
-    return report.Table("Verdicts, from the deepest network; ± standard error", head, tuple(rows))
+    return run_page.Table("Verdicts, from the deepest network; ± standard error", head, tuple(rows))
 
 
-def _by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Table:
+def _by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> run_page.Table:
     texts = words.by_depth(rows, gaps)
     depths = sorted({depth for cells in texts.values() for depth in cells})
     lines = ((name, *(cells.get(depth, "") for depth in depths)) for name, cells in texts.items())
     head = ("activation, weights", *map(str, depths))
-    return report.Table(words.TITLE, head, tuple(lines))
+    return run_page.Table(words.TITLE, head, tuple(lines))

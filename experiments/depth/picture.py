@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from experiments.depth import lines
-from experiments.depth.report import Case, digits
+from experiments.depth.depth_report import Case, digits
 from experiments.pages import charts, palette
 from experiments.runs import runtime
 

@@ -52,10 +52,10 @@ from experiments.laws.finite import NEXT
 from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from jaxnn.arrays.compiled import compiled
 from jaxnn.chain.chain import Chain
+from jaxnn.flow.expected.correlation import OPTIONS, UNITS
 from jaxnn.flow.formats.ranges import NOISE
 from jaxnn.flow.measure.chain_flow import chain_flow
 from jaxnn.flow.measure.theory_flow import replicas_of
-from jaxnn.flow.theory.correlation import OPTIONS, UNITS
 from jaxnn.models import Program
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.wide import twin_of

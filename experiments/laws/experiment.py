@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import polars as pl
 from rich.console import Group
 
-from experiments.laws import report
+from experiments.laws import laws_report
 from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
-from experiments.runs import experiment, runtime, sweep
+from experiments.runs import cell_sweep, experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
@@ -95,18 +95,18 @@ def _need(law: Law) -> str:
 def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Examine the laws that are missing."""
     of = plan.settings
-    return sweep.measure(plan, store, lambda law: examine(law, of.quick, of.seed))
+    return cell_sweep.measure(plan, store, lambda law: examine(law, of.quick, of.seed))
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Say which laws hold."""
-    rows, missing = sweep.gathered(plan, frames)
+    rows, missing = cell_sweep.gathered(plan, frames)
     outcomes = _outcomes(rows)
-    closing = report.closing(outcomes, missing)
+    closing = laws_report.closing(outcomes, missing)
     broken = not missing and not all(outcome.holds for outcome in outcomes)
     return Conclusion(
         rows,
-        verdicts=[report.sentence(outcome) for outcome in outcomes],
+        verdicts=[laws_report.sentence(outcome) for outcome in outcomes],
         about={"closing": closing},
         summary=closing,
         failure=closing if broken else None,
@@ -125,7 +125,7 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
     """Return a table a law that rows hold, and the names of those that are missing."""
     names = missing.rows(rows, "law")["law"].to_list()
     unmeasured = [law.label for law in LAWS if law.name in names]
-    return report.table(_outcomes(rows), unmeasured)
+    return laws_report.table(_outcomes(rows), unmeasured)
 
 
 EXPERIMENT = Experiment(

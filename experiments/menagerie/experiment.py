@@ -21,10 +21,10 @@ import jax
 import numpy as np
 import polars as pl
 
-from experiments.menagerie import report
+from experiments.menagerie import menagerie_report
 from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry, versions
-from experiments.menagerie.report import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
-from experiments.runs import experiment, runtime, sweep
+from experiments.menagerie.menagerie_report import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
+from experiments.runs import cell_sweep, experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.schema import COUNT, REAL, TEXT
 from experiments.runs.store import Store
@@ -47,7 +47,7 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """One network."""
 
     package: str
@@ -83,7 +83,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the networks that are missing."""
-    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
+    return cell_sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
@@ -116,13 +116,13 @@ def _compared(entry: CatalogueEntry, seed: int) -> dict[str, Any]:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Count what was measured, in words."""
-    rows, missing = sweep.gathered(plan, frames)
+    rows, missing = cell_sweep.gathered(plan, frames)
     differ = [
         f"{r['package']} {r['network']}" for r in rows.filter(result=DIFFERS).rows(named=True)
     ]
     return Conclusion(
         rows,
-        verdicts=report.verdicts(rows),
+        verdicts=menagerie_report.verdicts(rows),
         about=runtime.frameworks() | {"packages": versions()},
         failure=f"not equal to plain gradients: {', '.join(differ)}" if differ else None,
         missing=missing,
@@ -136,5 +136,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=menagerie_report.table,
 )

@@ -13,7 +13,7 @@ import polars as pl
 from rich.table import Table
 
 from experiments.pages import tables
-from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs import cell_sweep, experiment, grid, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.missing import Missing
 from experiments.runs.schema import COUNT, TEXT, Column
@@ -24,7 +24,7 @@ CHART, MEAN = "measured", "Line: mean over seeds. Points: each seed."
 SEED = Column(COUNT, "1", "draws what is random")
 
 
-class Cell(sweep.Point):
+class Cell(cell_sweep.Point):
     """A point of the axes."""
 
     def __init__(self, **values: Any) -> None:
@@ -90,7 +90,7 @@ class Axes:
 
     def rows(self, plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
         """Measure the cells that are missing."""
-        return sweep.measure(plan, store, partial(self._rows_of, plan.settings))
+        return cell_sweep.measure(plan, store, partial(self._rows_of, plan.settings))
 
     def _rows_of(self, settings: Any, cell: Cell) -> pl.DataFrame:
         rows = [
@@ -118,28 +118,28 @@ class Axes:
         """Say and draw what follows from the rows."""
         import altair as alt  # here and below, for it takes 0.2 s
 
-        from experiments.pages import charts, report
+        from experiments.pages import charts, run_page
 
-        rows, missing = sweep.gathered(plan, frames)
+        rows, missing = cell_sweep.gathered(plan, frames)
         data = {"means": self._named(self.means(rows)), "rows": self._named(rows)}
         said = tuple(self.sentence(**row) for row in self.means(rows).iter_rows(named=True))
         words = grid.as_dict(plan.settings).items()
-        subtitle = "; ".join(f"{name} {report.words(value)}" for name, value in words)
+        subtitle = "; ".join(f"{name} {run_page.words(value)}" for name, value in words)
         kind = "N" if self.axes[self.at].dtype == TEXT else "Q"
         x, y = f"{self.at}:{kind}", alt.Y(f"{self.value}:Q", title=self.measures[self.value].unit)
         chart = alt.layer(
             alt.Chart(alt.NamedData("rows")).mark_point().encode(x=x, y=y, color="line:N"),
             alt.Chart(alt.NamedData("means")).mark_line().encode(x=x, y=y, color="line:N"),
         )
-        page = report.Page(
+        page = run_page.Page(
             title=self.question,
             subtitle=subtitle,
-            answer=report.Answer(said[0]),
+            answer=run_page.Answer(said[0]),
             verdicts=said[1:],
             choices=(),
-            panels=(report.Panel(self.value, MEAN, chart),),
+            panels=(run_page.Panel(self.value, MEAN, chart),),
             data=data,
-            numbers=report.Numbers("means", {name: name for name in data["means"].columns[:-1]}),
+            numbers=run_page.Numbers("means", {name: name for name in data["means"].columns[:-1]}),
             tables=(),
         )
         figure = chart.properties(title=charts.titled(self.question, subtitle))

@@ -29,7 +29,7 @@ from experiments.runs.store import ROWS, RUN, Store, not_as_written
 from jaxnn.cli.source import UserCode
 
 if TYPE_CHECKING:
-    from experiments.pages import charts, report
+    from experiments.pages import charts, run_page
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -88,7 +88,7 @@ class Conclusion(NamedTuple):
     rows: pl.DataFrame
     verdicts: list[str]
     figures: "Mapping[str, charts.Figure]" = MappingProxyType({})
-    page: "Callable[[], report.Page] | None" = None
+    page: "Callable[[], run_page.Page] | None" = None
     files: Mapping[str, bytes] = MappingProxyType({})
     about: Mapping[str, Any] = MappingProxyType({})
     summary: str = ""
@@ -199,7 +199,7 @@ def write(
     Returns:
         For each figure that could not be drawn, by its stem, a sentence on it.
     """
-    from experiments.pages import charts, engine, report  # here, for Altair takes 0.2 s
+    from experiments.pages import charts, engine, run_page  # here, for Altair takes 0.2 s
 
     not_drawn: dict[str, str] = {}
     store.write(ROWS, files.parquet(conclusion.rows))
@@ -210,7 +210,7 @@ def write(
         stem: charts.begin(figure._replace(note=missing.sentence), stem)
         for stem, figure in conclusion.figures.items()
     }
-    html = None if page is None else report.Html(page, missing.sentence).prepare()  # meanwhile
+    html = None if page is None else run_page.Html(page, missing.sentence).prepare()  # meanwhile
     for stem, drawn in drawing.items():
         try:
             for name, content in drawn().items():

@@ -22,7 +22,7 @@ from experiments.learning import data, model, optimizers
 from experiments.runs import experiment, files, progress, runtime, signals
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
-from experiments.train import loop, report, splits
+from experiments.train import loop, splits, train_report
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Recipe, TrainingCourse
 from jaxnn.initializers import find_weights
@@ -118,7 +118,7 @@ def prepare(settings: Settings) -> Plan:
     if not 0 <= settings.rate < math.inf:
         raise ValueError(f"rate: expected a finite number >= 0, got {settings.rate:g}")
     if settings.rival:
-        runtime.check_known("activation", (settings.activation,), report.ACTIVATIONS)
+        runtime.check_known("activation", (settings.activation,), train_report.ACTIVATIONS)
     find_weights(settings.weights)
     optimizer = optimizers.make(settings.optimizer, settings.rate)
     widths = hidden(settings.hidden)
@@ -196,11 +196,11 @@ def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
     )
     held_out = {name: sets for name, sets in recipe.sets.items() if name == "test"}
     tested = {n: jaxnn.train.evaluate(recipe.net, course.params, *v) for n, v in held_out.items()}
-    rows = report.rows(table.task, recipe.steps, course, tested)
-    flow = report.flow(recipe.steps, course)
-    verdicts = report.verdicts(table, split, rows, flow, course)
+    rows = train_report.rows(table.task, recipe.steps, course, tested)
+    flow = train_report.flow(recipe.steps, course)
+    verdicts = train_report.verdicts(table, split, rows, flow, course)
     if plan.settings.rival:
-        verdicts.insert(1, report.rival(recipe, plan.settings.rate, data.METRIC[table.task]))
+        verdicts.insert(1, train_report.rival(recipe, plan.settings.rate, data.METRIC[table.task]))
     best = course.best.epoch or 0
     lines = [*verdicts[:2], subtitle(plan)]
     return Conclusion(
@@ -210,7 +210,7 @@ def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
         files=trained.files() | {FLOW: files.parquet(flow)},
         about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
         failure=course.failure,
-        missing=report.missing(course),
+        missing=train_report.missing(course),
     )
 
 
@@ -234,5 +234,5 @@ EXPERIMENT = Experiment(
     prepare=prepare,
     measure=measure,
     conclude=conclude,
-    table=report.table,
+    table=train_report.table,
 )

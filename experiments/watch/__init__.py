@@ -12,7 +12,7 @@ import tyro
 
 from experiments.runs import runtime
 from jaxnn.texts import clean
-from jaxnn.train.journal import FILE
+from jaxnn.watching.journal import FILE
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Settings:
 
 def prepare(settings: Settings) -> Settings:
     """Check the settings, and return them with every folder that has a watch."""
-    from jaxnn.train.reading import record_of
+    from jaxnn.watching.reading import record_of
 
     if not settings.folders:
         raise ValueError("folders: expected that of a watched training, or several, got none")

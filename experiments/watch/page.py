@@ -17,13 +17,13 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from experiments.pages import charts, heat, palette, report
+from experiments.pages import charts, heat, palette, run_page
 from jaxnn.flow.verdict.layer_findings import LOGIT
 from jaxnn.texts import counted, labels
-from jaxnn.train.alarms import ALARMS
-from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
-from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
-from jaxnn.train.watched import LN10, Line, Watched, count_of, is_within
+from jaxnn.watching.alarms import ALARMS
+from jaxnn.watching.alarms.states import LARGEST_STATE, SMALL_BRANCH
+from jaxnn.watching.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
+from jaxnn.watching.watched import LN10, Line, Watched, count_of, is_within
 
 HEIGHT, FIRST, LOW, FLAT = 200, 220, 150, 90  # pixels
 MOST_CELLS = 4_000  # of a map, of which a page has several
@@ -219,7 +219,7 @@ class Seen:
         return replace(self.watched, measurements=chosen)
 
 
-def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
+def page(folders: Sequence[Path], watches: Sequence[Watched]) -> run_page.Page:
     """Return the page."""
     pairs = zip(_names(folders), watches, strict=True)
     seen = [Seen(name, watched, len(folders)) for name, watched in pairs]
@@ -236,16 +236,16 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         texts = tuple(quantity.name for quantity in known.values())
         data[name] = _cells(frames, dict(zip(known, texts, strict=True)))
         ends[name] = _ends(name, known.values(), has_difference=len(seen) == 2)
-        choices.append(report.Choice(name, of.choice, texts, texts[0], name != "layers"))
+        choices.append(run_page.Choice(name, of.choice, texts, texts[0], name != "layers"))
     lines = {name: pl.concat(map(of.rows, seen)) for name, of in LINES.items()}
     worst = max(reversed(seen), key=lambda each: each.illness)
     runs = tuple(each.name for each in seen if each.watched.measurements)
     if len(runs) > 1:
         runs = (*runs, DIFFERENCE) if len(runs) == 2 else runs
         first = worst.name if worst.name in runs else runs[0]
-        choices.insert(0, report.Choice("run", "training", runs, first))
+        choices.insert(0, run_page.Choice("run", "training", runs, first))
     panels, folded = _panels(data, ends, lines, len(runs) > 1)
-    return report.Page(
+    return run_page.Page(
         title="How is the gradient while it trains?",
         subtitle=", ".join(_subtitle(each) for each in seen),
         answer=_answer(worst),
@@ -254,9 +254,9 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         panels=panels,
         folded=folded,
         data=data | lines | {"alarms": _alarm_rows(seen)},
-        numbers=report.Numbers("steps", HEAD),
+        numbers=run_page.Numbers("steps", HEAD),
         tables=(),
-        terms=(report.DECADE, SPREAD),
+        terms=(run_page.DECADE, SPREAD),
     )
 
 
@@ -274,20 +274,20 @@ def _subtitle(seen: Seen) -> str:
     return f"{seen.name}: {layers}, measured {every}, last at step {lines[-1]['step']}"
 
 
-def _answer(seen: Seen) -> report.Answer:
+def _answer(seen: Seen) -> run_page.Answer:
     """The last alarm, or that there is none, with the verdict on the last gradient."""
     lines, alarms = seen.watched.measurements, seen.watched.alarms
     if not lines and not alarms:
-        return report.Answer("Nothing is measured yet.")
+        return run_page.Answer("Nothing is measured yet.")
     said = "Nothing is measured yet"
     if lines:
         line = lines[-1]
         said = f"The gradient is {line['word']} at step {line['step']}" if line["word"] else ""
     name = f"{seen.name}: " if seen.count > 1 else ""
     if not alarms:
-        return report.Answer(f"{name}No alarm.", "well", f"{said}.")
+        return run_page.Answer(f"{name}No alarm.", "well", f"{said}.")
     more = f"; {counted(len(alarms), 'alarm')} so far" if len(alarms) > 1 else ""
-    return report.Answer(f"{name}{alarms[-1].text}", "ill", f"{said}{more}.")
+    return run_page.Answer(f"{name}{alarms[-1].text}", "ill", f"{said}{more}.")
 
 
 def _alarms(seen: Sequence[Seen]) -> tuple[str, ...]:
@@ -459,10 +459,10 @@ def _panels(
     ends: dict[str, tuple[str, str]],
     lines: dict[str, pl.DataFrame],
     has_runs: bool,
-) -> tuple[tuple[report.Panel, ...], tuple[report.Panel, ...]]:
+) -> tuple[tuple[run_page.Panel, ...], tuple[run_page.Panel, ...]]:
     """Return the panels that are seen at once, and those of the fold."""
     maps = [
-        report.Panel(
+        run_page.Panel(
             of.title,
             of.reading,
             _map(name, of.place, has_runs, data[name], ends[name]).properties(
@@ -473,7 +473,7 @@ def _panels(
         if name in data
     ]
     losses, gradients, rates, steps = (
-        report.Panel(of.title, of.reading, _line(name, of, lines[name], has_runs))
+        run_page.Panel(of.title, of.reading, _line(name, of, lines[name], has_runs))
         for name, of in LINES.items()
     )
     has_rates = lines["rates"]["value"].is_not_nan().any()

@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from experiments.pages import report
+from experiments.pages import run_page
 from experiments.watch.page import page
 from jaxnn.texts import clean
-from jaxnn.train.journal import FILE
-from jaxnn.train.reading import Tail, record_of
+from jaxnn.watching.journal import FILE
+from jaxnn.watching.reading import Tail, record_of
 
 HOST = "127.0.0.1"
 MOST_SENT = 8  # states of pages that are open
@@ -23,7 +23,7 @@ MOST_SENT = 8  # states of pages that are open
 def written(folders: Sequence[Path]) -> str:
     """Return the page as a text that stands alone."""
     watches = [record_of(folder)[0] for folder in folders]
-    return report.Html(lambda: page(folders, watches)).written()
+    return run_page.Html(lambda: page(folders, watches)).written()
 
 
 class Live:
@@ -35,15 +35,15 @@ class Live:
     def __init__(self, folders: Sequence[Path]):
         self.folders = folders
         self._tails = [Tail(folder) for folder in folders]
-        self._sent: dict[str, report.Tables] = {}  # by the state of a page
+        self._sent: dict[str, run_page.Tables] = {}  # by the state of a page
         self._lock = threading.Lock()
 
-    def now(self) -> report.Html:
+    def now(self) -> run_page.Html:
         """Return the page as it is now."""
         with self._lock:
             live = state(self.folders)
             watches = [tail.read() for tail in self._tails]
-            html = report.Html(lambda: page(self.folders, watches), live=live)
+            html = run_page.Html(lambda: page(self.folders, watches), live=live)
             self._sent[live] = html.data
             for old in [*self._sent][:-MOST_SENT]:
                 del self._sent[old]

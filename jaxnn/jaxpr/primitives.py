@@ -316,7 +316,7 @@ def _each(names: Sequence[str] | str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split() if isinstance(names, str) else names, rule)
 
 
-RULES: dict[str, Rule] = {
+PRIMITIVES: dict[str, Rule] = {
     **_each([*CURVED, ENTRYWISE], Rule(ELEMENTWISE, same)),
     **_each("add add_any sub", Rule(ELEMENTWISE, same, SUM, ALL)),
     "neg": Rule(ELEMENTWISE, same, SUM),
@@ -368,7 +368,7 @@ UNKNOWN = Rule(ALONG, _nowhere)  # what is not in the table may mix all there is
 
 def names(*kinds: str) -> frozenset[str]:
     """Return the names of the primitives of some kinds."""
-    return frozenset(name for name, rule in RULES.items() if rule.kind in kinds)
+    return frozenset(name for name, rule in PRIMITIVES.items() if rule.kind in kinds)
 
 
 # Names by what they are, for recognisers
@@ -377,7 +377,7 @@ CASTS, SHAPES = names(COPY), names(SHAPE)
 UNITWISE = names(ELEMENTWISE, COPY)  # entry by entry
 SUMS = frozenset({"add", "add_any"})
 AFFINE = CASTS | frozenset(  # what a bias or a scale is made of, but for its shape
-    name for name in names(ELEMENTWISE) - {"select_n"} if RULES[name].linear
+    name for name in names(ELEMENTWISE) - {"select_n"} if PRIMITIVES[name].linear
 )
 MULTIPLYING = names(PRODUCT) | {"gather"}  # a look-up is the product with a row of ones and zeros
 LONG = names(PRODUCT, MATRICES) | {"sort", "fft", "scan", "while"}  # what takes long to compute

@@ -44,8 +44,8 @@ from .primitives import (
     DIFFERENCE,
     EXP,
     MULTIPLYING,
+    PRIMITIVES,
     RANDOM,
-    RULES,
     SHAPES,
     STOPPED,
     UNKNOWN,
@@ -83,7 +83,7 @@ class TracedStep(NamedTuple):
     @property
     def rule(self) -> Rule:
         """The knowledge about its primitive."""
-        return RULES.get(self.eqn.primitive.name, UNKNOWN)
+        return PRIMITIVES.get(self.eqn.primitive.name, UNKNOWN)
 
     @property
     def is_product(self) -> bool:

@@ -28,14 +28,14 @@ from ..progress import live
 from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
-from ..train.alarms import ALARMS, Intended
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Learner
 from ..train.torch_learner import TorchLearner, original_kept
 from ..train.trainers import taken_from
-from ..train.watched import Watched
 from ..trials.race import Trials, raced
 from ..trials.setup import Setup
+from ..watching.alarms import ALARMS, Intended
+from ..watching.watched import Watched
 from .course import Course, rehearsed
 from .held_out import held_out_of
 

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-# What measures a network itself lies in `jaxnn.flow.theory`, above this family.
+# What measures a network itself lies in `jaxnn.flow.expected`, above this family.
 if TYPE_CHECKING:
-    from ..flow.theory.correlation import CorrelationLength as CorrelationLength
-    from ..flow.theory.correlation import correlation_length as correlation_length
-    from ..flow.theory.critical import CriticalScale as CriticalScale
-    from ..flow.theory.critical import critical_scale as critical_scale
-    from ..flow.theory.critical import scale_weights as scale_weights
-    from ..flow.theory.finite_width_band import DrawnBand as DrawnBand
-    from ..flow.theory.finite_width_band import drawn_band as drawn_band
+    from ..flow.expected.correlation import CorrelationLength as CorrelationLength
+    from ..flow.expected.correlation import correlation_length as correlation_length
+    from ..flow.expected.critical import CriticalScale as CriticalScale
+    from ..flow.expected.critical import critical_scale as critical_scale
+    from ..flow.expected.critical import scale_weights as scale_weights
+    from ..flow.expected.finite_width_band import DrawnBand as DrawnBand
+    from ..flow.expected.finite_width_band import drawn_band as drawn_band
     from . import meanfield as meanfield
     from .ensemble import Ensemble as Ensemble
     from .several_examples import BatchBand as BatchBand

@@ -30,11 +30,11 @@ from ..jaxpr.numpy_programs import turns_of
 from ..jaxpr.program import TracedFunction
 from ..models import Program
 from ..texts import told
+from ..watching.recorder import WatchOptions
+from ..watching.watch import Watch
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
 from .learner import Batch, Known, Learner
-from .recorder import WatchOptions
 from .steps import Optimizer, check_optimizer, strongly_typed
-from .watch import Watch
 
 
 class JaxLearner(Learner):

@@ -25,9 +25,9 @@ from ..pytorch.restore import unchanged
 from ..pytorch.tensors import PLAIN, is_tensor, tensors_in
 from ..pytorch.types import Module, Output, Tensor
 from ..texts import told
+from ..watching.recorder import WatchOptions
+from ..watching.torch_watch import TorchWatch
 from .learner import Batch, Learner
-from .recorder import WatchOptions
-from .torch_watch import TorchWatch
 
 RATE = 1e-3  # of Adam, where no optimiser is given
 

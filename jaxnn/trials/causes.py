@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..curing import search
-from ..curing.draws import ONE_SIZE, delta_like
-from ..curing.patient import At, Patient, Places
-from ..curing.words import names_in_words, template, to_digits
 from ..flow.verdict.arrays import has_name
 from ..flow.verdict.findings import SET
 from ..flow.verdict.rates import ERRATIC, LN10
 from ..flow.verdict.through_time import TimeChange, decades_a_step
 from ..flow.verdict.verdict import Verdict, verdict
+from ..patients import search
+from ..patients.draws import ONE_SIZE, delta_like
+from ..patients.patient import At, Patient, Places
+from ..patients.words import names_in_words, template, to_digits
 from ..rules import Found
 from ..texts import clean, listed
 from .changes import CHANGES, change

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from ..curing.words import to_digits
 from ..evidence.data import InputColumns, shaped
 from ..evidence.trial import as_wide
+from ..patients.words import to_digits
 from ..texts import listed
 from ..train.learner import Batch
 from .score import CLASSES, MOST, NUMBERS, OTHER

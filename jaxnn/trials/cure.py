@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..curing.patient import AnyNet, Params
 from ..flow.record.flow import Flow
 from ..flow.verdict.rate_text import SPOKEN
 from ..models import Model
+from ..patients.patient import AnyNet, Params
 from .race import Tried
 from .setup import Attempt
 

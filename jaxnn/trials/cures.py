@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..arrays.arguments import check_outside_of_jit
-from ..curing.patient import AnyNet, Patient
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -24,6 +23,7 @@ from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, Program
+from ..patients.patient import AnyNet, Patient
 from ..progress import LASTING, live
 from ..texts import counted, listed
 from ..train.steps import check_optimizer

@@ -13,13 +13,13 @@ from jaxtyping import PyTree
 
 from ..arrays.compiled import few_runs
 from ..chain.chain import Chain
-from ..curing.jax_patients import ChainPatient
-from ..curing.structure import Plain, Rebuilding
-from ..curing.units import OPENED
 from ..jaxpr.interpreter import bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS
 from ..jaxpr.program import Flat
 from ..models import as_network, is_pair, own_pytree
+from ..patients.jax_patients import ChainPatient
+from ..patients.structure import Plain, Rebuilding
+from ..patients.units import OPENED
 from ..train.descent import ADAM, RATE, learned, trainee_of
 from ..train.steps import Optimizer, check_optimizer
 from .setup import Setup

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..curing import search
-from ..curing.draws import ONE_SIZE, OddError, delta_like, mirrored
-from ..curing.patient import Form, Leaky, Patient, PerLayer, State
-from ..curing.words import to_digits
 from ..flow.verdict.verdict import Verdict
+from ..patients import search
+from ..patients.draws import ONE_SIZE, OddError, delta_like, mirrored
+from ..patients.patient import Form, Leaky, Patient, PerLayer, State
+from ..patients.words import to_digits
 from ..texts import clean, listed
 from ..theory.tailored import tailored_relu
 from .changes import change, draw

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 from ..chain.chain import Chain
-from ..curing.jax_patients import ChainPatient, NetworkPatient
-from ..curing.patient import Params, Patient, PerLayer
-from ..curing.torch_patient import TorchPatient
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.torch_trial import TorchTrial
 from ..evidence.trial import Trial
 from ..flow.record.flow import Flow
 from ..flow.verdict.verdict import Verdict
 from ..models import Program
+from ..patients.jax_patients import ChainPatient, NetworkPatient
+from ..patients.patient import Params, Patient, PerLayer
+from ..patients.torch_patient import TorchPatient
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Known, Learner
 from ..train.torch_learner import TorchLearner

@@ -22,8 +22,8 @@ from ...pytorch.activations import LayerUnits
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import CutState
-from ...pytorch.module import MeasuredModule
-from ...pytorch.module import measured as measured_module
+from ...pytorch.module_passes import MeasuredModule
+from ...pytorch.module_passes import measured as measured_module
 from ...pytorch.operations import LAYERS, Recognised
 from ...pytorch.recurrent import RecurrentSteps
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in

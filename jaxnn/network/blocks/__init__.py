@@ -3,10 +3,10 @@
 from .batch_norm import BatchNorm
 from .block import Block, Gradient, rows_meet
 from .dense import DENSE, Dense
+from .infinite_width import Ensemble, Moments, Theory, theory_of
 from .norm import LayerNorm, RMSNorm
 from .post_norm import PostNorm
 from .residual import Residual
-from .theory import Ensemble, Moments, Theory, theory_of
 
 __all__ = [
     "DENSE",

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 from ...arrays.compiled import Number, Scalar
 from ...arrays.rows import ScaledRows, aligned, exponent_of, power_of_two, rounded, with_exponents
 from .dense import Dense
+from .infinite_width import Ensemble, Moments
 from .norm import Norm, Normed, inverse_root, unscaled
-from .theory import Ensemble, Moments
 
 
 @dataclass(frozen=True)

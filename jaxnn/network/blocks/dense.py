@@ -16,7 +16,7 @@ from ...arrays.rows import ScaledRows, matmul, outer, scaled, shifted, sum_rows
 from ..activations import Activation, apply_activation
 from ..params import Layer
 from .block import Gradient, slope
-from .theory import Ensemble
+from .infinite_width import Ensemble
 
 
 @dataclass(frozen=True)

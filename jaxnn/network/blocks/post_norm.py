@@ -14,9 +14,9 @@ from ...arrays.rows import ScaledRows
 from ..activations import Activation
 from ..params import Layer
 from .block import Block, Gradient
+from .infinite_width import Ensemble, theory_of
 from .norm import LayerNorm, Norm, RMSNorm
 from .residual import Residual
-from .theory import Ensemble, theory_of
 
 RESIDUAL = Residual()
 _NORMS: dict[str, Norm] = {"rms": RMSNorm(), "layer": LayerNorm()}

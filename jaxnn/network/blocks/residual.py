@@ -19,7 +19,7 @@ from ..activations import Activation
 from ..params import Layer
 from .block import Block, Gradient
 from .dense import DENSE
-from .theory import Ensemble, theory_of
+from .infinite_width import Ensemble, theory_of
 
 
 @dataclass(frozen=True)

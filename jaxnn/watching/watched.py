@@ -64,7 +64,7 @@ The lists of a measurement are in the order of those of the last start. What the
                           log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
                           largest, load of 1
-    rule                  the kind of an alarm, see `jaxnn.train.alarms`
+    rule                  the kind of an alarm, see `jaxnn.watching.alarms`
     steps                 of every step, if its loss was handed over: the loss, log10_update of the
                           change of all parameters together (JAX), log10_gradient of the gradient
                           that the optimiser took (PyTorch); a line holds up to a hundred steps

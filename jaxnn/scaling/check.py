@@ -51,9 +51,9 @@ from ..flow.record.positions import main_of
 from ..models import Program
 from ..network.checks import check_loss
 from ..texts import told
-from .descent import Trainee, begun, descended, learned, loss_through, trainee_of, tree_of
-from .scaling_answer import FEWEST, Scaling, ScalingCheck, log_rms_along
-from .steps import Optimizer, check_optimizer
+from ..train.descent import Trainee, begun, descended, learned, loss_through, trainee_of, tree_of
+from ..train.steps import Optimizer, check_optimizer
+from .answer import FEWEST, Scaling, ScalingCheck, log_rms_along
 
 Build = Callable[..., tuple[Any, Optimizer]]
 Shapes = dict[str, tuple[int, ...]]  # of the parameter arrays, by their paths

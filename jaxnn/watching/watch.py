@@ -385,13 +385,13 @@ def watch(
     Args:
         xs: an example batch, of a module or a function of JAX, with which it is cut.
         every: the number of steps from one measurement to the next; the first is at step 0.
-        folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
+        folder: for `watch.jsonl`, see `jaxnn.watching.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
         callback: takes each `jaxnn.flow.Found`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`. It is called in a thread of its own, in yours by a watch
             that is called outside of `jit`, and must not use JAX.
         intended: what is so on purpose and gives no alarm: names of rules, see
-            `jaxnn.train.alarms`, and paths of arrays, or what these begin with, such as a frozen
+            `jaxnn.watching.alarms`, and paths of arrays, or what these begin with, such as a frozen
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
         positions: whether Δ and what differs between examples are recorded at each position too.
@@ -404,7 +404,7 @@ def watch(
             step. Of PyTorch the optimiser has it.
 
     Returns:
-        Watch, or `jaxnn.train.TorchWatch` of a module of PyTorch.
+        Watch, or `jaxnn.watching.TorchWatch` of a module of PyTorch.
 
     Raises:
         ValueError: an `every` below 1; an unknown rule or path; a folder with the watch of another

@@ -27,7 +27,7 @@ from . import search
 from .draws import MATRIX, fan_in_gain
 from .words import names_in_words, numbers_in_words, to_digits
 
-log = logging.getLogger("jaxnn.curing")
+log = logging.getLogger("jaxnn.patients")
 
 Params = Any  # a pytree of arrays, or tensors by name
 AnyNet = Any  # a Network, a chain, or a module of PyTorch

@@ -117,7 +117,7 @@ def hugging_face_callback(**options: Any) -> Any:
 
     Example (where transformers is installed):
         >>> import jaxnn
-        >>> watching = jaxnn.train.hugging_face_callback(folder="runs/mine")  # doctest: +SKIP
+        >>> watching = jaxnn.watching.hugging_face_callback(folder="runs/mine")  # doctest: +SKIP
         >>> trainer = Trainer(model, args, callbacks=[watching])  # doctest: +SKIP
     """
     _check_options("hugging_face_callback", options)
@@ -171,7 +171,7 @@ def lightning_callback(
 
     Example (where lightning is installed):
         >>> import jaxnn
-        >>> watching = jaxnn.train.lightning_callback(loss=mse)  # doctest: +SKIP
+        >>> watching = jaxnn.watching.lightning_callback(loss=mse)  # doctest: +SKIP
         >>> trainer = Trainer(callbacks=[watching])  # doctest: +SKIP
     """
     _check_options("lightning_callback", options)
@@ -227,6 +227,6 @@ def imported(function: str, *names: str) -> Any:
                 raise
     package = names[0].partition(".")[0]
     raise ImportError(
-        f"jaxnn.train.{function}: expected {package} to be installed; "
+        f"jaxnn.watching.{function}: expected {package} to be installed; "
         f"python -m pip install {package}"
     )

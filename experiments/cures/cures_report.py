@@ -24,8 +24,8 @@ from experiments.cures.columns import (
     OF_ARTICLE,
     RIVALS,
 )
+from experiments.cures.cures_theory import LEAST, Predicted
 from experiments.cures.remedies import REMEDIES
-from experiments.cures.theory import LEAST, Predicted
 from experiments.learning.words import errors_off
 from experiments.pages import tables
 from experiments.runs.missing import NOTHING, Missing

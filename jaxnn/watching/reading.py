@@ -65,7 +65,7 @@ def read_watch(folder: Path | str) -> Watched:
         >>> watch = jaxnn.watch((net, params), every=10, folder=folder)
         >>> watch(0, params, jnp.eye(2, 3), jnp.array([0, 1]))
         >>> watch.flush()
-        >>> jaxnn.train.read_watch(folder).measurements[0]["step"]
+        >>> jaxnn.watching.read_watch(folder).measurements[0]["step"]
         0
     """
     watched, damage = record_of(folder)
