@@ -36,6 +36,7 @@ LAZY = (
     "jaxnn",
     "jaxnn.blocks",
     "jaxnn.flow",
+    "jaxnn.scaling",
     "jaxnn.theory",
     "jaxnn.train",
     "jaxnn.watching",

@@ -18,7 +18,7 @@ from experiments.pages import charts
 from experiments.runs import missing, schema, store
 from experiments.train import columns, loop, picture, splits
 from experiments.train import experiment as train
-from experiments.train import report as train_report
+from experiments.train import train_report
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
