@@ -13,10 +13,9 @@ from markupsafe import escape
 from problems import as_users_have_jax
 
 from experiments.__main__ import main
+from experiments.depth import depth_report, depth_theory
 from experiments.depth import page as depth_page
 from experiments.depth import picture as depth_picture
-from experiments.depth import depth_report
-from experiments.depth import depth_theory
 from experiments.pages import charts, names, run_page, web
 from experiments.runs import store
 

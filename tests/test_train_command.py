@@ -16,9 +16,8 @@ from experiments.__main__ import main
 from experiments.learning import data, model, optimizers
 from experiments.pages import charts
 from experiments.runs import missing, schema, store
-from experiments.train import columns, loop, picture, splits
+from experiments.train import columns, loop, picture, splits, train_report
 from experiments.train import experiment as train
-from experiments.train import train_report
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
