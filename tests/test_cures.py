@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cure_lines import run
 
 import jaxnn
 from jaxnn import as_network
@@ -15,6 +16,7 @@ from jaxnn.chain.parameter_places import are_shared
 from jaxnn.graph.branches import is_post_norm, kernels_of
 from jaxnn.models import Program
 from jaxnn.patients import hooks, remade, search, structure, units
+from jaxnn.patients.code import of_modules
 from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.patients.links import graph_of, links
 from jaxnn.patients.weights import multiplied, redrawn
@@ -277,21 +279,49 @@ FORMS = changes.AddedSkip(0.5), changes.AddedNorm(), changes.PreNorm(0.5), chang
 def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     """Hooks do what a block that has it does; the module itself stays as it was."""
     module, x = of_torch(torch, rng, 4)
-    names = [str(i) for i in range(4)]
-    assert hooks.keep_their_shape(module, names, x)
+    blocks = hooks.layers_of(module, list("0123"))
+    assert hooks.keep_their_shape(module, blocks, x).all()
     wider = torch.nn.Sequential(module, torch.nn.Linear(x.shape[1], 2, dtype=x.dtype))
-    assert not hooks.keep_their_shape(wider, ["0.0", "1"], x)
-    made = hooks.with_form(module, names, form)
+    keep = hooks.keep_their_shape(wider, hooks.layers_of(wider, ["0.0", "1"]), x)
+    assert keep.tolist() == [True, False]
+    made = hooks.with_form(module, blocks, form)
     z = x
     for block in module:
-        rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
-        out = block(z if type(form) is changes.AddedSkip else z / rms)
-        inside = z + 0.5 * (out - z / rms)
-        plain = inside if isinstance(form, changes.BranchNorm) else out
-        z = z + 0.5 * out if isinstance(form, changes.AddedSkip) else plain
+        z = formed(form, block, z)
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     assert not module[0]._forward_hooks
     assert not module[0]._forward_pre_hooks
+
+
+def formed(form, layer, z):
+    """What a layer with a form makes."""
+    rms = (z.square().mean(tuple(range(1, z.ndim)), keepdim=True) + 1e-6).sqrt()
+    out = layer(z.clone() if type(form) is changes.AddedSkip else z / rms)
+    inside = z + 0.5 * (out - z / rms)
+    plain = inside if isinstance(form, changes.BranchNorm) else out
+    return z + 0.5 * out if isinstance(form, changes.AddedSkip) else plain
+
+
+@pytest.mark.parametrize("form", FORMS[:3])
+def test_layers_of_a_flat_sequential_of_torch(torch, form, rng):
+    """An activation is of the layer above; one may stand in several places, and overwrite."""
+    nn, sigma = torch.nn, torch.nn.ReLU(inplace=True)
+    rows = [nn.Linear(8, 8), sigma, nn.Linear(8, 8), sigma, nn.Dropout(0.0), nn.Linear(8, 8), sigma]
+    module = nn.Sequential(nn.Sequential(*rows), nn.Linear(8, 3)).double()
+    x, names = torch.tensor(rng.normal(size=(B, 8))), ["0.0", "0.2", "0.5", "1"]
+    layers = hooks.layers_of(module, names)
+    assert [layer.between for layer in layers] == [(), ("0.1",), ("0.3", "0.4"), ()]
+    assert hooks.keep_their_shape(module, layers, x).tolist() == [True] * 3 + [False]
+    row = module[0]
+    z = formed(form, row[0], x)
+    for layer in (row[1:3], row[3:6]):
+        z = formed(form, layer, z)
+    expected = module[1](sigma(z)).detach()
+    made = hooks.with_form(module, layers[:3], form)
+    np.testing.assert_allclose(made(x).detach(), expected, rtol=1e-12)
+    sigma.inplace = False  # as the lines of a patient say
+    run("\n".join(of_modules(layers[:3], form.code("self.layer", 1))), model=module)
+    np.testing.assert_allclose(module(x).detach(), expected, rtol=1e-5)
 
 
 def test_modules_of_torch_with_other_units(torch, rng):
@@ -302,13 +332,14 @@ def test_modules_of_torch_with_other_units(torch, rng):
     x = torch.tensor(rng.normal(size=(B, 4)))
     before = module(x)
     sigma = SimpleNamespace(gain=1.2, slope=0.3)
-    made = hooks.with_units(module, ["0", "1", "2"], sigma)
+    made = hooks.with_units(module, hooks.layers_of(module, ["0", "1", "2"]), sigma)
     z = x
     for layer, _ in module:
         z = 1.2 * nn.functional.leaky_relu(layer(z), 0.3)
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     np.testing.assert_array_equal(module(x).detach(), before.detach())
-    assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], sigma) is None
+    plain = nn.Sequential(module[0], nn.Linear(4, 4))
+    assert hooks.with_units(plain, hooks.layers_of(plain, ["0", "1"]), sigma) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph.steps import Axes
+from .hooks import Layer
 from .patient import At, Form, Leaky
 from .words import STAR, template, to_digits, with_numbers
 
@@ -306,20 +307,35 @@ def of_units(sigma: Leaky, where: str) -> list[str]:
     ]
 
 
-def of_modules(names: Sequence[str], forward: str, holds: bool = True) -> list[str]:
-    """Return the lines that put a module of PyTorch around, or in place of, some others."""
-    # forward: what it returns, of z and, if it holds the other one, self.layer.
+def of_modules(layers: Sequence[Layer], forward: str, holds: bool = True) -> list[str]:
+    """Return the lines that put a module of PyTorch around, or in place of, each of some layers."""
+    # forward: what it returns, of z and, if it holds the layer, self.layer.
     made = f"Changed({'model.get_submodule(NAME)' if holds else ''})"
     lines = ["class Changed(torch.nn.Module):"]
     if holds:
         lines += [f"{INDENT}def __init__(self, layer):", f"{INDENT * 2}super().__init__()"]
         lines += [f"{INDENT * 2}self.layer = layer"]
     lines += [f"{INDENT}def forward(self, z):", f"{INDENT * 2}return {forward}"]
+    names = [layer.name for layer in layers if not layer.between]
     for values, body in loops(dict.fromkeys(names, Edit("fill", 0.0))):
         lines += [_over(values)] if values else []
         for name, _ in body:
             written = f"model.set_submodule(NAME, {made})".replace("NAME", of_name(name))
             lines.append(INDENT * bool(values) + written)
+    rows: dict[tuple[str, int], list[int]] = {}
+    for layer in layers:
+        if layer.between:
+            holder, count = layer.name.rpartition(".")[0], len(layer.between)
+            rows.setdefault((holder, count), []).append(layer.place)
+    for (holder, count), places in rows.items():
+        # What a layer holds beside its last module leaves its place to an identity.
+        lines.append(f"row = model.get_submodule({of_name(holder)})" if holder else "row = model")
+        lines += [
+            _over(tuple(places)),
+            f"{INDENT}row[i] = Changed(row[i - {count} : i + 1])",
+            f"{INDENT}for j in range(i - {count}, i):",
+            f"{INDENT * 2}row[j] = torch.nn.Identity()",
+        ]
     return lines
 
 

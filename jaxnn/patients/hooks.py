@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Bool, PyTree
 
 from ..interrupts import registered
 from ..pytorch.call import recording
@@ -25,28 +26,85 @@ ACTIVATIONS = "torch.nn.modules.activation"
 NONE = ("GLU", "MultiheadAttention", "PReLU", "Softmax", "Softmax2d", "LogSoftmax", "Softmin")
 
 
-def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
-    """Return a copy whose modules f of these names are state -> out(state, f(into(state)))."""
-    # Of the modules that are being called, the innermost last; replicas have a thread each.
-    states: defaultdict[int, list[Tensor]] = defaultdict(list)
+class Layer(NamedTuple):
+    """A layer: a module, with those of a `Sequential` between the layer below and it."""
 
-    def before(_: Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    name: str
+    between: tuple[str, ...] = ()
+    below: str = ""  # the module of the layer below, if there are any between
+    place: int = 0  # among the modules of its `Sequential`
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of its modules, in the order in which they are called."""
+        return *self.between, self.name
+
+
+def layers_of(module: Module, names: Sequence[str]) -> list[Layer]:
+    """Return the layers of some modules; in a `Sequential` activations are of the layer above."""
+    torch, known, made = sys.modules["torch"], dict(module.named_modules()), list[Layer]()
+    for name in names:
+        holder, dot, _ = name.rpartition(".")
+        row = known.get(holder)
+        # One with a forward pass of its own may take its modules in another order.
+        is_plain = getattr(type(row), "forward", None) is torch.nn.Sequential.forward
+        entries = [f"{holder}{dot}{key}" for key in row._modules] if is_plain else [name]
+        before = entries[: entries.index(name)] if name in entries else []
+        start = max((i for i, entry in enumerate(before) if entry in names), default=len(before))
+        below = before[start] if before[start + 1 :] else ""
+        made.append(Layer(name, tuple(before[start + 1 :]), below, len(before)))
+    return made
+
+
+def with_form(module: Module, layers: Sequence[Layer], form: Form) -> Module:
+    """Return a copy whose layers f are state -> out(state, f(into(state)))."""
+    # Of the layers that are being called, the innermost last; replicas have a thread each.
+    states: defaultdict[int, list[Tensor]] = defaultdict(list)
+    begun = set[int]()  # by threads: what is called next is the first of a layer's modules
+
+    def below(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        del args
+        states[get_ident()].append(output)
+        begun.add(get_ident())
+
+    def first(_: Module, args: tuple[Tensor, ...]) -> Any:
+        if get_ident() not in begun:  # a module may stand in several places
+            return args
+        begun.remove(get_ident())
+        return form.into(args[0]), *args[1:]
+
+    def only(_: Module, args: tuple[Tensor, ...]) -> Any:
         states[get_ident()].append(args[0])
         return form.into(args[0]), *args[1:]
 
-    def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def last(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del args  # with what the module was given in place of the state
         return form.out(states[get_ident()].pop(), output)
 
     made = copied(module)
-    for name in names:
-        made.get_submodule(name).register_forward_pre_hook(before)
-        made.get_submodule(name).register_forward_hook(after)
+    begins = {made.get_submodule(layer.between[0]) for layer in layers if layer.below}
+    for one in begins:
+        one.register_forward_pre_hook(first)
+    for layer in layers:
+        if layer.below:
+            made.get_submodule(layer.below).register_forward_hook(below)
+        else:
+            made.get_submodule(layer.name).register_forward_pre_hook(only)
+        made.get_submodule(layer.name).register_forward_hook(last)
+    for overwriting in are_overwriting(made, layers):
+        overwriting.inplace = False  # else the state is overwritten that the skip takes
     return made
 
 
-def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | None:
-    """Return a copy with other units in place of activations; None if there are none."""
+def are_overwriting(module: Module, layers: Sequence[Layer]) -> list[Module]:
+    """Return the modules of layers that may write into what they are given."""
+    names = {name for layer in layers for name in layer.modules}
+    inside = (one for name in names for one in module.get_submodule(name).modules())
+    return [one for one in inside if getattr(one, "inplace", False)]
+
+
+def with_units(module: Module, layers: Sequence[Layer], sigma: Leaky) -> Module | None:
+    """Return a copy with other units in place of activations; None if a layer has none."""
 
     def hook(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del output
@@ -54,10 +112,11 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
         return sigma.gain * (z.clamp(min=0) + sigma.slope * z.clamp(max=0))
 
     made = copied(module)
-    inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
-    if not names or not all(inside):
+    inside = [activations(made, [layer]) for layer in layers]
+    if not layers or not all(inside):
         return None
-    for activation in {id(one): one for layer in inside for one in layer}.values():
+    named = (made.get_submodule(name) for names in inside for name in names)
+    for activation in {id(one): one for one in named}.values():
         if hasattr(activation, "inplace"):  # else what goes in is overwritten before the hook
             activation.inplace = False
         activation.register_forward_hook(hook)
@@ -89,11 +148,12 @@ def opened(module: Module) -> Module:
     return made
 
 
-def activations(module: Module, names: Sequence[str]) -> list[str]:
-    """Return the names of the activations that are modules of torch, inside of some modules."""
+def activations(module: Module, layers: Sequence[Layer]) -> list[str]:
+    """Return the names of the activations that are modules of torch, in some layers."""
     return [
         f"{name}.{inside}" if inside else name
-        for name in names
+        for layer in layers
+        for name in layer.modules
         for inside, one in module.get_submodule(name).named_modules()
         if _is_activation(one)
     ]
@@ -112,18 +172,24 @@ def _is_activation(module: Module) -> bool:
     return kind.__module__ == ACTIVATIONS and kind.__name__ not in NONE
 
 
-def keep_their_shape(module: Module, names: Sequence[str], inputs: PyTree) -> bool:
-    """Tell whether modules keep the shape of their state, each called once."""
-    states: list[tuple[Any, Any]] = []
+def keep_their_shape(
+    module: Module, layers: Sequence[Layer], inputs: PyTree
+) -> Bool[np.ndarray, " L"]:
+    """Tell of each layer whether it keeps the shape of its state, and is called once."""
+    entered, left = defaultdict[str, list[Any]](list), defaultdict[str, list[Any]](list)
 
-    def look(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        states.append((args[0] if args else None, output))
+    def look(_: Module, args: tuple[Tensor, ...], output: Tensor, name: str) -> None:
+        entered[name].append(getattr(args[0], "shape", None) if args else None)
+        left[name].append(getattr(output, "shape", None))
 
     known = dict(module.named_modules())
-    if not all(name in known for name in names):
-        return False
-    looking = registered(partial(known[name].register_forward_hook, look) for name in names)
-    with recording(), unchanged(module, tensors_in(inputs)), looking:
+    names = {name for layer in layers for name in (layer.name, layer.below) if name in known}
+    hooks = (partial(known[name].register_forward_hook, partial(look, name=name)) for name in names)
+    with recording(), unchanged(module, tensors_in(inputs)), registered(hooks):
         called(module, inputs)
-    keep = all(getattr(x, "shape", 0) == getattr(y, "shape", None) for x, y in states)
-    return keep and len(states) == len(names)
+
+    def keeps(layer: Layer) -> bool:
+        before = left[layer.below] if layer.below else entered[layer.name]
+        return len(before) == 1 and before == left[layer.name] != [None]
+
+    return np.array([*map(keeps, layers)])

@@ -193,29 +193,42 @@ class TorchPatient(Patient):
         )
 
     @cached_property
+    def _layers(self) -> list[hooks.Layer]:
+        return hooks.layers_of(self.network, self.flow.names)
+
+    @property
+    def _rebuildable(self) -> list[hooks.Layer]:
+        return [layer for layer, meant in zip(self._layers, self.rebuildable, strict=True) if meant]
+
+    @cached_property
     def rebuildable(self) -> Bool[np.ndarray, " L"]:
-        """A mask of the layers that repeat, if each keeps the shape of its state."""
-        names = self._modules(self.repeating)
-        return self.repeating & hooks.keep_their_shape(self.network, names, self.inputs)
+        """A mask of the layers that repeat and keep the shape of their state."""
+        keep = hooks.keep_their_shape(self.network, self._layers, self.inputs)
+        return np.asarray(self.repeating & keep)
 
     @property
     def rebuildable_names(self) -> str:
         known = [name for name, _ in self.network.named_modules()]
-        return f"the modules {names_in_words(self._modules(self.rebuildable), known)}"
+        names = names_in_words([layer.name for layer in self._rebuildable], known)
+        are_wide = any(layer.between for layer in self._rebuildable)
+        more = " (each with those between the one before and it)" if are_wide else ""
+        return f"the modules {names}{more}"
 
     def with_form(self, form: Form) -> Patient | None:
-        names = self._modules(self.rebuildable)
-        written = code.of_modules(names, form.code("self.layer", 1))
-        return self._rebuilt(hooks.with_form(self.network, names, form), written)
+        layers = self._rebuildable
+        written = code.of_modules(layers, form.code("self.layer", 1))
+        if hooks.are_overwriting(self.network, layers):
+            written = ["for m in model.modules():", f"{code.INDENT}m.inplace = False", *written]
+        return self._rebuilt(hooks.with_form(self.network, layers, form), written)
 
     def with_units(self, sigma: Leaky, everywhere: bool = False) -> Patient | None:
-        names = self._modules(self.rebuildable)
+        layers = self._rebuildable
         if everywhere:
-            names = hooks.hidden_activations(self.network)
+            layers = [*map(hooks.Layer, hooks.hidden_activations(self.network))]
         leaky = f"torch.nn.functional.leaky_relu(z, {sigma.slope:.6g})"
-        inside = hooks.activations(self.network, names)
+        inside = [*map(hooks.Layer, hooks.activations(self.network, layers))]
         written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)
-        made = self._rebuilt(hooks.with_units(self.network, names, sigma), written)
+        made = self._rebuilt(hooks.with_units(self.network, layers, sigma), written)
         # A loss of derivatives passes fewer layers where units are linear in pieces.
         if everywhere:
             return made
