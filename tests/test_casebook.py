@@ -161,18 +161,19 @@ def test_places_that_are_no_layers_and_none():
 
 @pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize(
-    ("answer", "changes", "outcome"),
+    ("before", "answer", "changes", "outcome"),
     [
-        (("no decay", 0.5), (), ("learns", "no_decay", RIGHT)),
-        (("no decay", 0.44), (), ("fails", "no_decay", RIGHT)),  # less than the margin above 0.2
-        (None, ("column", "inputs"), ("learns", "inputs", MISSED)),  # the first that applies
-        (None, ("column",), ("words", "", NONE)),
+        (0.2, ("no decay", 0.5), (), ("learns", "no_decay", RIGHT)),
+        (0.2, ("no decay", 0.44), (), ("fails", "no_decay", RIGHT)),  # less than the margin above
+        (0.76, ("no decay", 1.0), (), ("learned", "no_decay", RIGHT)),  # 1 is the best score
+        (0.2, None, ("column", "inputs"), ("learns", "inputs", MISSED)),  # the first that applies
+        (0.2, None, ("column",), ("words", "", NONE)),
     ],
 )
-def test_the_first_advice_is_made(answer, changes, outcome, monkeypatch):
+def test_the_first_advice_is_made(before, answer, changes, outcome, monkeypatch):
     made = answer and SimpleNamespace(names=answer[:1], value=answer[1], advice="Do.")
     says = SimpleNamespace(
-        trials=SimpleNamespace(answer=made, as_it_is=SimpleNamespace(value=0.2)),
+        trials=SimpleNamespace(answer=made, as_it_is=SimpleNamespace(value=before)),
         advice="Do.",
         upheld=[SimpleNamespace(advice="Do.", changes=changes)],
         course=SimpleNamespace(constant=0.3),

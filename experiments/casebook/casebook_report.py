@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, SCORED, WRITE
-from experiments.casebook.checked import LEARNS
+from experiments.casebook.checked import LEARNED, LEARNS
 from experiments.casebook.scores import SILENT, share
 from experiments.pages import tables
 from experiments.runs.missing import NOTHING, Missing
@@ -30,7 +30,10 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
         if ill.height:
             marks = ", ".join(f"{mark} right in {share(ill[mark])}" for mark in MARKED)
             silent = share(twins["cause"], SILENT)
-            learns = f"the first advice makes it learn in {share(ill['cured'], LEARNS)}"
+            others = ill["cured"].filter(ill["cured"] != LEARNED)
+            learns = f"the first advice makes it learn in {share(others, LEARNS)}"
+            if len(others) < ill.height:
+                learns += f", {ill.height - len(others)} more learned without it"
             said.append(f"{ill.height} {IN_WORDS[part]}: {marks}; {learns}; twins silent {silent}")
     loud = rows.filter(pl.col("cause") != SILENT, program=CURED).rows(named=True)
     said += [f"{row['case']}, cured: {row['others']}" for row in loud]

@@ -17,8 +17,9 @@ from jaxnn.rehearsal.course import Course
 from jaxnn.trials.race import AS_IT_IS, LEAST, MARGIN, ROUNDS, Tried, made_of
 from jaxnn.trials.setup import Setup
 
-# Of an ill program, of a twin, and of what has no advice or one that no change stands for.
-OUTCOMES = LEARNS, FAILS, ADVISED, WORDS = "learns", "fails", "advised", "words"
+# Of an ill program, which may learn without a change; of a twin; and of what has no advice or one
+# that no change stands for.
+OUTCOMES = LEARNS, FAILS, LEARNED, ADVISED, WORDS = "learns", "fails", "learned", "advised", "words"
 
 
 class Checked(NamedTuple):
@@ -58,7 +59,8 @@ def checked(case: Case, program: CaseProgram, is_cured: bool) -> Checked:
     names = frozenset(name.replace(" ", "_") for name in made.names)
     meant = RIGHT if names <= case.changes else PARTLY if names & case.changes else MISSED
     meant = meant if case.changes else NONE
-    cured = LEARNS if made.value >= np.nanmax([before + MARGIN, LEAST]) else FAILS
+    least = np.nanmax([before + MARGIN, LEAST])
+    cured = LEARNED if least > 1 else LEARNS if made.value >= least else FAILS
     return Checked(cured, " ".join(sorted(names)), meant, before, made.value)
 
 

@@ -42,12 +42,13 @@ class Layer(NamedTuple):
 
 def layers_of(module: Module, names: Sequence[str]) -> list[Layer]:
     """Return the layers of some modules; in a `Sequential` activations are of the layer above."""
-    torch, known, made = sys.modules["torch"], dict(module.named_modules()), list[Layer]()
+    known: dict[str, Any] = dict(module.named_modules())
+    plain, made = sys.modules["torch"].nn.Sequential.forward, list[Layer]()
     for name in names:
         holder, dot, _ = name.rpartition(".")
         row = known.get(holder)
         # One with a forward pass of its own may take its modules in another order.
-        is_plain = getattr(type(row), "forward", None) is torch.nn.Sequential.forward
+        is_plain = getattr(type(row), "forward", None) is plain
         entries = [f"{holder}{dot}{key}" for key in row._modules] if is_plain else [name]
         before = entries[: entries.index(name)] if name in entries else []
         start = max((i for i, entry in enumerate(before) if entry in names), default=len(before))
