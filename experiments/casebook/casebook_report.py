@@ -30,7 +30,7 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
         if ill.height:
             marks = ", ".join(f"{mark} right in {share(ill[mark])}" for mark in MARKED)
             silent = share(twins["cause"], SILENT)
-            others = ill["cured"].filter(ill["cured"] != LEARNED)
+            others = ill["cured"].filter(ill["cured"].ne_missing(LEARNED))
             learns = f"the first advice makes it learn in {share(others, LEARNS)}"
             if len(others) < ill.height:
                 learns += f", {ill.height - len(others)} more learned without it"

@@ -42,11 +42,11 @@ class Layer(NamedTuple):
 
 def layers_of(module: Module, names: Sequence[str]) -> list[Layer]:
     """Return the layers of some modules; in a `Sequential` activations are of the layer above."""
-    known: dict[str, Any] = dict(module.named_modules())
+    known = dict(module.named_modules())
     plain, made = sys.modules["torch"].nn.Sequential.forward, list[Layer]()
     for name in names:
         holder, dot, _ = name.rpartition(".")
-        row = known.get(holder)
+        row: Any = known.get(holder)
         # One with a forward pass of its own may take its modules in another order.
         is_plain = getattr(type(row), "forward", None) is plain
         entries = [f"{holder}{dot}{key}" for key in row._modules] if is_plain else [name]
