@@ -690,6 +690,12 @@ def test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case, snapshot):
     assert {*alarm.changes} <= {*CHANGES, "no clip"}
 
 
+def test_a_decay_that_ends_within_a_step_has_a_pace_and_no_schedule_that_ended():
+    zero = weights("log10_size", *[-math.inf] * 3) | weights("radial", -0.9, -0.8, 0)
+    (alarm,) = alarms(series(*SHRINKING[:2], zero, zero | STOPPED, zero | STOPPED))
+    assert "halves every step or faster" in alarm.text
+
+
 @each_case
 def test_what_is_no_fault_gives_no_alarm(case):
     for changes in case.healthy:
@@ -706,6 +712,7 @@ def test_every_rule_has_a_case_and_a_row_of_the_guide():
 def test_advice_that_no_change_stands_behind_is_of_data_loops_formats_and_what_a_network_computes():
     outside = {"given", "sorted", "labels", "order", "spike", "plateau", "nonfinite", "underflow"}
     outside |= {"unread", "sharp", "experts", "unreached", "branch", "undone", "bottleneck"}
+    outside |= {"attention", "buffers", "entries", "undefined"}
     rules = {**FINDINGS, **ALARMS}
     assert {name for name, rule in rules.items() if rule.advises and not rule.changes} == outside
 

@@ -544,7 +544,7 @@ def test_what_is_broken_is_named_and_the_rest_measured(torch, case):
     assert name in str(found)
     assert "weights smaller" not in str(found)
     assert "mask" not in str(found)
-    assert "makes them of finite numbers" not in str(found)
+    assert "gets finite numbers and returns others" not in str(found)
 
 
 @pytest.mark.usefixtures("users_jax")

@@ -330,7 +330,11 @@ def test_the_layers_to_change_are_all_if_the_rest_alone_is_ill():
     ("decades", "found", "sentence"),
     [
         (-0.3, [("no rate", None)], "The size of the gradient needs no change."),
-        (-7.0, [("no rate", None), ("once", 2)], "Layer 2 changes the gradient once, by -7 "),
+        (
+            -7.0,
+            [("no rate", None), ("once", 2)],
+            "Layer 2, which does not repeat, changes the gradient by -7 ",
+        ),
     ],
 )
 def test_one_hidden_layer_has_no_rate_and_is_well_unless_a_head_is_nearly_nothing(

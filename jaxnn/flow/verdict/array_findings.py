@@ -15,13 +15,13 @@ LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the ne
 def starved(judged: Judged) -> Iterator[Sight]:
     """An array that gets no gradient, or 10⁻⁴ of it.
 
-    Relative to its size, compared with the other weights of its layer. Between 10⁻⁴ and 10⁻⁸ it
-    must also be a hundred times further behind than the array of the same name in other layers: the
-    decay rates of a healthy Mamba get 10⁻⁴ in all of them. Weights in a layer with a zero array
-    that gets a gradient itself, such as the last gain of a branch, are not named: they learn after
-    the first step. Nor are those in a layer with a gain below 10⁻³ that gets one, such as a layer
-    scale; nor queries and keys whose logits are below 0.1 in all heads, as those of tiny weights:
-    what they get grows with them.
+    Each gradient is taken relative to the size of its array, and compared with the other weights of
+    the layer. Between 10⁻⁴ and 10⁻⁸ it must also be a hundred times further behind than the array
+    of the same name in other layers: the decay rates of a healthy Mamba get 10⁻⁴ in all of them.
+    Not named are weights in a layer with a zero array that gets a gradient itself, such as the last
+    gain of a branch, since they learn after the first step; weights in a layer with such a gain
+    below 10⁻³, such as a layer scale; and queries and keys whose logits are below 0.1 in all heads,
+    since their gradient grows with them.
     """
     for i, decades in judged.starved.items():
         values = {"decades": decades, "less": less_gradient(decades)}
@@ -30,7 +30,7 @@ def starved(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "largest",
-    "The entries of {path}, layer {name}, have a root mean square of {size:.2g}, all other weights "
+    "The entries of {path}, layer {name}, have a root mean square of {size:.3g}, all other weights "
     "{next_size:.2g} or less.",
     rank=ARRAYS,
     unless="signal undefined",

@@ -45,8 +45,8 @@ def given(judged: Judged) -> Iterator[Sight]:
 def loss(judged: Judged) -> Iterator[Sight]:
     """A broken loss.
 
-    The loss of a finite output is nan or infinite, or its derivative is; labels that are numbers of
-    classes may be of none that the output has.
+    The loss of a finite output, or its derivative, is nan or infinite; a label may be no class of
+    the output.
     """
     classes = judged.end.classes if judged.end else None
     if judged.broken_loss and classes and classes.breaks:
@@ -76,7 +76,10 @@ def nan(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
-    "buffers", "nan or inf in what gets no gradient: {paths}; set it to numbers.", rank=BROKEN
+    "buffers",
+    "Buffers have nan or infinite entries: {paths}.",
+    advises="Set these entries to numbers.",
+    rank=BROKEN,
 )
 def buffers(judged: Judged) -> Iterator[Sight]:
     """Buffers that are nan.
@@ -95,8 +98,8 @@ def buffers(judged: Judged) -> Iterator[Sight]:
         "why",
         grown=BLOWN_UP,
         broken="",
-        computed="Layer {layer} makes them of finite numbers: look at what it computes, such as "
-        "0/0, an exponential of a large number, a logarithm or a root at 0 or below.",
+        computed="Layer {layer} gets finite numbers and returns others: look at what it computes, "
+        "such as 0/0, an exponential of a large number, a logarithm or a root at 0 or below.",
     ),
     changes=one_of("why", grown="draw, step", broken="", computed=""),
     rank=BROKEN,
@@ -114,6 +117,7 @@ def signal(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "undefined",
     "From layer {name} down Δ is not a finite number, whatever the format.",
+    advises="Look there for an infinite derivative, as of a root, a norm or a logarithm at 0.",
     rank=BROKEN,
 )
 def undefined(judged: Judged) -> Iterator[Sight]:

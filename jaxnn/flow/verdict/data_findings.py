@@ -7,6 +7,7 @@ import numpy as np
 from ...evidence import loss_kinds as kinds
 from ...evidence.data import BatchData, InputColumns
 from ...rules import Sight, one_of
+from ...texts import percent
 from .findings import DATA, FINDINGS
 from .judged import Judged
 from .rates import LN10
@@ -48,14 +49,13 @@ STANDARDISE = (
     rank=DATA,
 )
 def inputs(judged: Judged) -> Iterator[Sight]:
-    """Inputs of a size that the first layer does not stand.
+    """Inputs that are too large, too small or of unequal size.
 
-    A column has a root mean square above 30 and layer 1 passes on more than 10, or its weights get
-    no gradient at all, as where such numbers saturate it; or a column has a spread 300 times that
-    of the median column; or no column has a spread above 0.01, nor the examples in the first two
-    layers. The output is another one of inputs that are divided by their size, or whose large
-    columns are standardised: no norm follows; and where columns differ, the small ones count for
-    nothing.
+    A column has a root mean square above 30, and layer 1 passes on more than 10, or is saturated so
+    that its weights get no gradient; or a column has 300 times the spread of the median column; or
+    no column has a spread above 0.01, nor have the examples in the first two layers. No norm makes
+    up for it: the output changes if inputs are divided by their size, or large columns
+    standardised.
     """
     data = judged.data
     if data is None or data.count < FEWEST or False not in (data.scales_itself, data.levels_itself):
@@ -103,7 +103,7 @@ def _is_small_inside(judged: Judged) -> bool:
     one_of(
         "how",
         columns="Columns of {path} that are the same in all examples, {count} of {columns}, hold "
-        "{share:.0%} of its mean square.",
+        "{part} of its mean square.",
         labels="All {count} labels are of one class, of {columns}.",
     ),
     advises=one_of(
@@ -137,7 +137,7 @@ def constant(judged: Judged) -> Iterator[Sight]:
                 "count": int(np.sum(~columns.varying)),
                 "columns": len(square),
             }
-            values |= {"how": "columns", "share": share}
+            values |= {"how": "columns", "share": share, "part": percent(share)}
             yield Sight(1, columns.name, values)
 
 
@@ -152,7 +152,7 @@ def constant(judged: Judged) -> Iterator[Sight]:
 def sorted_classes(judged: Judged) -> Iterator[Sight]:
     """Classes in order within the data.
 
-    Of 16 examples or more, with two or more of each class, those of a class follow each other.
+    Of 16 examples or more, two or more in each class, those of a class follow each other.
     """
     data = judged.data
     if data and data.sorted and data.count >= max(FEWEST_SORTED, 2 * data.classes):
@@ -162,7 +162,7 @@ def sorted_classes(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "labels",
     "The labels have nothing to do with the inputs: what is learned from half of the examples does "
-    "not help with {examples} others, whose labels have a smaller loss in {share:.0%} of all other "
+    "not help with {examples} others, whose labels have a smaller loss in {part} of all other "
     "orders.",
     advises="Check that inputs and labels belong together and are in the same order: was one of "
     "them shuffled alone?",
@@ -171,9 +171,9 @@ def sorted_classes(judged: Judged) -> Iterator[Sight]:
 def labels(judged: Judged) -> Iterator[Sight]:
     """Labels without information.
 
-    A checkup alone: of a copy that has learned every other example, the loss of the others is no
-    less with their labels than with these in a tenth of random orders or more.
+    In a checkup only: a copy learns every other example, and its loss on the rest is no smaller
+    with their labels in the right order than in a tenth of random orders or more.
     """
     held_out = judged.evidence.held_out
     if held_out is not None and held_out.share >= NO_HINT:
-        yield Sight(values=held_out._asdict())
+        yield Sight(values=held_out._asdict() | {"part": percent(held_out.share)})

@@ -50,8 +50,8 @@ FEW = 0.01  # labels outside of the reach of the output that are no fault
 def one_unit(judged: Judged) -> Iterator[Sight]:
     """A softmax over one unit.
 
-    The one output of each example is exactly 1, also with the last layer times ±1000, and what
-    enters that is not zero.
+    The one output of each example is exactly 1, also with the last layer times ±1000, and the state
+    below is not zero.
     """
     end, is_of_zeros = judged.end, np.isneginf(judged.root_mean_square[-2:-1]).any()
     if end is None or is_of_zeros:
@@ -125,8 +125,8 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
     """A relu before a cross-entropy.
 
     The slope of the loss is that of a cross-entropy, and with the last layer times ±1000 and
-    ±1,000,000 the output ends at 0 on one side alone; of logits of classes a tenth is exactly 0: a
-    mean over units behind a relu, as at the end of a SqueezeNet, is hardly ever.
+    ±1,000,000 the output ends at 0 below and nowhere above. Where logits of classes are expected, a
+    tenth is exactly 0: a mean behind a relu, as at the end of a SqueezeNet, hardly ever is.
     """
     end = judged.end
     if end is None or end.reach != (0, np.inf):
@@ -200,17 +200,15 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
 def targets(judged: Judged) -> Iterator[Sight]:
     """Labels that the output or the loss cannot reach.
 
-    The slope of the loss is that of an error of numbers, and 1 % of the labels are beyond what the
-    output reaches with the last layer times ±1000 and ±1,000,000, or outputs of an example sum to 1
-    as of a softmax, or labels are a thousand times as large as the output and as 1, or a column of
-    them has a hundred times the spread of another and 99 % of the variance. Or it is that of a
-    hinge, and the output does not reach -1; or that of a binary cross-entropy, and labels lie
-    outside of 0 to 1, or more than two outputs of an example sum to 1; or that of a cross-entropy
-    of classes, and labels of an example sum to more than 1, or classes count from 1; or that of a
-    probability in place of its logarithm. Or it is 0 for all examples of one class alone; or it
-    lies along one line for all classes if outputs are equal; or it is the same of labels below 0
-    with the number of columns added. Of squares, labels are what the loss is least at. Squares of a
-    softmax are not said by a checkup in which they have learned.
+    The slope tells the kind of loss. Errors of numbers: with the last layer times ±1000 and
+    ±1,000,000 the output does not reach 1 % of the labels; the outputs of an example sum to 1, as
+    of a softmax; labels are a thousand times as large as the output and as 1; or a column of labels
+    has a hundred times the spread of another, and 99 % of the variance. A hinge: the output does
+    not reach -1. A binary cross-entropy: labels lie outside of 0 to 1, or more than two outputs of
+    an example sum to 1. A cross-entropy of classes: labels of an example sum to more than 1, or
+    classes count from 1. Any loss of classes: it takes a probability for its logarithm, has no
+    slope for one class, has one direction for all classes at equal outputs, or counts labels below
+    0 from the last column. A softmax with squares is not reported if a checkup has learned with it.
     """
     end = judged.end
     if end is None:
@@ -300,10 +298,10 @@ def _of_numbers(end: End) -> Misfit | None:
     unless="oneunit overbatch relulogits targets",
 )
 def negative(judged: Judged) -> Iterator[Sight]:
-    """A loss that falls without a fit, or below 0 where a fit cannot.
+    """A loss that falls without a fit.
 
     The slope of the loss is that of a cross-entropy of probabilities, or of their logarithms, and
-    the output is none.
+    the output is neither.
     """
     end = judged.end
     if end is None or end.kind.constant < 0:
@@ -361,12 +359,11 @@ def negative(judged: Judged) -> Iterator[Sight]:
 def mixes(judged: Judged) -> Iterator[Sight]:
     """A network or a loss that mixes examples.
 
-    Its slope is that of a softmax down the examples, or of all pairs of outputs and labels; or it
-    is the same with the labels in another order, and another one if all are those of one example. A
-    loss that compares examples by intention has another. Or the network does: of 16 examples or
-    more the outputs are other ones if these are permuted, or all there twice; a norm over the batch
-    stands both. Or the label of one position changes the slope at no more outputs than there are
-    classes, and these lie at two positions or more.
+    The loss: its slope is that of a softmax along the examples, or of all pairs of outputs and
+    labels; or it stays the same if the labels are permuted, but not if all become those of one
+    example. The network: with 16 examples or more, outputs change if the examples are permuted or
+    all given twice; a norm over the batch passes both. Positions: the label of one changes the
+    slope at no more outputs than there are classes, and these lie at two positions or more.
     """
     end = judged.end
     if end and end.mixing:
@@ -384,9 +381,9 @@ def mixes(judged: Judged) -> Iterator[Sight]:
     one_of(
         "how",
         slope="The loss rises as the output comes nearer to the labels: its slope is that of a "
-        "loss of {takes}, with the other sign.",
-        ends="The loss is larger at outputs that fit the labels than at their opposite, and an "
-        "output that is nothing for all examples is as good as that.",
+        "loss of {takes}, with the opposite sign.",
+        ends="The loss is larger at outputs that fit the labels than at the opposite outputs, and "
+        "outputs of 0 for all examples are as good as those.",
     ),
     advises="Change the sign of the loss.",
     changes="minus",
@@ -396,9 +393,9 @@ def mixes(judged: Judged) -> Iterator[Sight]:
 def inverted(judged: Judged) -> Iterator[Sight]:
     """A loss with the wrong sign.
 
-    Its slope is that of a known loss times a negative number; of logarithms of probabilities only
-    if the output is such. Or, of labels 0 and 1 and another loss, it is larger where the output is
-    the labels than where it is the opposite, and at outputs of 0 alone it is as small.
+    Its slope is that of a known loss times a negative number; for logarithms of probabilities only
+    if the output is such. Another loss with labels 0 and 1 is larger where the output is the labels
+    than where it is the opposite, and as small at outputs of 0.
     """
     end = judged.end
     if end and end.kind.constant < 0:
@@ -421,9 +418,9 @@ def linear(judged: Judged) -> Iterator[Sight]:
     """Layers without an activation between them.
 
     Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
-    changes in proportion to a change of the inputs by ten times their size. Layers do not count
-    whose weights get no gradient, being cut off, and no gain starts at zero or near it, which hides
-    the activations of a branch. Without a loss nothing is said: lines are studied too.
+    changes in proportion to a change of the inputs by ten times their size. Layers whose weights
+    get no gradient do not count. Nothing is said without a loss, for linear networks are studied
+    too, nor if a gain starts at zero or near it, which hides the activations of a branch.
     """
     arrays, end = judged.arrays, judged.end
     learn = arrays.weights & ~np.isneginf(arrays.delta)
@@ -444,10 +441,9 @@ def linear(judged: Judged) -> Iterator[Sight]:
 def unlabelled(judged: Judged) -> Iterator[Sight]:
     """A loss that does not see the labels.
 
-    Its slope is the same with the labels in another order, and of each example with other outputs
-    of the others: a loss that compares examples by intention may need no labels. Nor does one that
-    is handed the inputs as labels, unless outputs of zeros, which know nothing of these, make it
-    smaller and have no slope.
+    Its slope stays the same if the labels are permuted, and for each example if the outputs of the
+    others change: a loss that compares examples may need no labels. If the labels are the inputs,
+    outputs of zeros must also make it smaller and have no slope.
     """
     end, are_inputs = judged.end, judged.data is not None and judged.data.are_labels
     is_blind = end is not None and end.sees_labels is False and not end.compares

@@ -18,6 +18,7 @@ SHARP, FLAT, OTHER_LOGIT = 0.25, 0.9, 30.0  # entropy of one attention and of al
 LARGEST_FLOAT16 = 65504.0
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
 SHARE = 8  # tokens of an expert, of which none is no accident
+BALANCE = "Draw the router's weights smaller, or add a loss that balances the load."
 IDLE = {
     "dead": "dead: their slope is 0 for all examples",
     "saturated": "saturated: their slope is below a hundredth of its largest",
@@ -36,9 +37,9 @@ MANY_IDLE = {"dead": 0.8, "saturated": 0.75, "constant": 0.8}
 def layer(judged: Judged) -> Iterator[Sight]:
     """A layer unlike others that repeat.
 
-    It changes the gradient by half a decade more than they do, and by six times the median
-    deviation; at most two are. Less than a thousand, of it and of all layers together, is usual
-    where nothing in it stands out.
+    It changes the gradient by half a decade more than the others, and by six times the median
+    deviation; at most two layers do. A factor below a thousand, of it and of all layers together,
+    is usual if nothing in it stands out.
     """
     makes = max(abs(judged.rate.repeated), abs(judged.rate.total))
     for sight in changes_of(judged, judged.rate.outliers):
@@ -73,7 +74,7 @@ def _reason(judged: Judged, layer: int) -> str:
     entering = judged.root_mean_square[layer - 2] if layer > 1 else 0.0
     if abs(entering) < np.log10(STATE) or not np.isfinite(entering):
         return ""
-    return f"; what enters it has a root mean square of {10**entering:.2g}"
+    return f"; what enters it has a root mean square of {10**entering:.3g}"
 
 
 def _saturation(
@@ -96,7 +97,8 @@ def _saturation(
     )
     if others is not None:
         text += (
-            f"; all others have logits of {others:.2g} at most and {percent(FLAT)} of it or more"
+            f"; all others have logits of {others:.2g} at most, and {percent(FLAT)} or more of the "
+            "largest entropy"
         )
     if not starved:
         return f"{text}."
@@ -104,14 +106,19 @@ def _saturation(
     return f"{text}; {few_of(starved)} {get} {less_gradient(min(starved.values()))}."
 
 
-@FINDINGS.rule("attention", _saturation, rank=LAYERS)
+@FINDINGS.rule(
+    "attention",
+    _saturation,
+    advises="Divide the logits by the root of a head's size, or put a norm on queries and keys.",
+    rank=LAYERS,
+)
 def attention(judged: Judged) -> Iterator[Sight]:
     """Attention that is saturated.
 
     A head's largest logit is above 100, and the mean entropy of its attention weights is below 5 %
-    of ln(number of visible keys). Or it is below 25 % in an attention whose logits are thirty times
-    those of all others, two at least, in which it is above 90 %. The sentence also says what its
-    queries and keys still learn.
+    of ln(number of visible keys). Or the entropy is below 25 % and logits are thirty times those of
+    all other attentions, two or more, whose entropy is above 90 %. The sentence also says how much
+    gradient its queries and keys still get.
     """
     record, arrays = judged.flow.attention, judged.arrays
     if record is None:
@@ -206,16 +213,16 @@ def _failure(
 @FINDINGS.rule(
     "router",
     _failure,
-    advises=lambda bias, **_: f"Set {bias} to 0." if bias else "",
+    advises=lambda bias, experts, **_: f"Set {bias} to 0." if bias else BALANCE if experts else "",
     changes="draw",
     rank=LAYERS,
 )
 def router(judged: Judged) -> Iterator[Sight]:
     """A router that does not learn, or sends all tokens to the same experts.
 
-    Relative to its size it gets 10⁻⁴ of the gradient of its experts; or, of more than 16 tokens,
-    99 % go to one expert (or to as many as are selected for each token). Or an expert gets none of
-    them, of eight or more that would be its share, where the logits have a bias of ½ or more.
+    Relative to its size it gets 10⁻⁴ of the gradient of its experts; or, with more than 16 tokens,
+    99 % of them go to one expert (or to as many as are selected for each token). Or an expert gets
+    no token, though its share would be eight or more, and the logits have a bias of ½ or more.
     """
     record, arrays = judged.flow.routers, judged.arrays
     if record is None:
@@ -261,7 +268,7 @@ def _idle(name: str, what: str, share: float, others: list[str], rest: float, **
     s = "s" if len(others) > 1 else ""
     and_in = f" and of layer{s} {few_of(others)}" if others else ""
     beside = f" In the other layers {percent(rest)} are." if np.isfinite(rest) else ""
-    return f"Of the units of layer {name}{and_in} {percent(share)} are {IDLE[what]}.{beside}"
+    return f"{percent(share)} of the units of layer {name}{and_in} are {IDLE[what]}.{beside}"
 
 
 @FINDINGS.rule(
@@ -276,9 +283,9 @@ def _idle(name: str, what: str, share: float, others: list[str], rest: float, **
 def idle(judged: Judged) -> Iterator[Sight]:
     """Units of a layer that do nothing.
 
-    PyTorch: in a layer eight tenths of the units are dead, or have one value for all examples and
-    positions, of which there are eight at least; or three quarters of tanh or sigmoid are
-    saturated. The sentence has the median of the other layers.
+    PyTorch: eight tenths of the units of a layer are dead, or have one value for all examples and
+    positions (eight or more); or three quarters of its tanh or sigmoid units are saturated. The
+    sentence compares with the median of the other layers.
     """
     units = judged.flow.units
     if units is None or judged.flow.net is not None:
@@ -304,25 +311,24 @@ def idle(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "once",
-    "Layer {name} changes the gradient once, by {decades:+.2g} decades{reason}.",
+    "Layer {name}, which does not repeat, changes the gradient by {decades:+.2g} decades{reason}.",
     rank=LAST,
     unless="overbatch oneunit",
     healthy=True,
 )
 def once(judged: Judged) -> Iterator[Sight]:
-    """A layer that changes the gradient once.
+    """A layer that does not repeat and changes the gradient.
 
-    A layer that does not repeat, such as a head, changes it by a factor of ten or more.
+    Such a layer, for example a head, changes it by a factor of ten or more.
     """
     yield from changes_of(judged, judged.rate.once)
 
 
 @FINDINGS.rule(
     "branches",
-    "Gains such as {path}, in {layers}, start at {size:.1g}: their branches add next to "
-    "nothing, and the weights in these get as little gradient until the gains have grown.",
-    advises="Adam's steps make up for it; for SGD start them at 1/√{number}, for there are "
-    "{number}.",
+    "Gains such as {path}, in {layers}, start at {size:.1g}: their branches add next to nothing, "
+    "and the weights in them get next to no gradient until the gains have grown.",
+    advises="Adam's steps make up for it; for SGD start the {number} gains at 1/√{number}.",
     changes="adam",
     rank=LAST,
     unless="signal undefined",
@@ -348,7 +354,7 @@ def branches(judged: Judged) -> Iterator[Sight]:
 def _units(saturated: float, dead: float, **_: object) -> str:
     shares = ((saturated, MANY_SATURATED, "saturated"), (dead, MANY_DEAD, "dead"))
     parts = [f"{percent(share)} are {what}" for share, many, what in shares if share >= many]
-    return f"Of the hidden units {' and '.join(parts)}."
+    return f"Among the hidden units {' and '.join(parts)}."
 
 
 @FINDINGS.rule("units", _units, rank=LAST, unless="inputs drawn")

@@ -7,7 +7,7 @@ import numpy as np
 from ...evidence.end import End
 from ...evidence.loss_kinds import CLASS_LOGITS
 from ...rules import Sight, one_of
-from ...texts import clean
+from ...texts import clean, percent
 from .findings import FINDINGS, LAST, PARAMETERS, few_of
 from .judged import Judged
 
@@ -37,7 +37,7 @@ def _by_layer(judged: Judged) -> dict[int, list[str]]:
         large="The weights are drawn too large: {path} of layer {name} multiplies random inputs "
         "by {gain:.2g}{others}.",
         sure="The network is sure before it has learned: its logits have a root mean square of "
-        "{size:.3g}, and the loss is {loss:.3g}, which without any knowledge is {even:.2g}. {path} "
+        "{size:.3g}, and the loss is {loss:.3g}, where equal probabilities have {even:.2g}. {path} "
         "multiplies random inputs by {gain:.2g}.",
         chaotic="Inputs that differ by a thousandth make outputs that differ as much as those of "
         "other examples: the weights, or the factors of sines, are so large that similar inputs "
@@ -51,11 +51,11 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     """Weights that are constant, or drawn far too large.
 
     All matrices of a layer have one number in all entries, not 0. Or in more than half of the
-    layers, two at least, the root mean square of entries times √fan_in is above 3.5, and that of a
-    state above 5. Or that of one matrix is above 3.5, that of the logits of a cross-entropy above
-    5, and the loss three times that of equal probabilities, as of a lookup table with entries of
-    size 1 that is the last layer too, with other layers below. Or a change of the inputs by a
-    thousandth of what differs between examples changes the output by seven tenths of that.
+    layers, two or more, entries have a root mean square above 3.5/√fan_in, and a state has one
+    above 5. Or one matrix has such entries, the logits of a cross-entropy have a root mean square
+    above 5, and the loss is three times that of equal probabilities, as of a lookup table with
+    entries of size 1 that is the last layer too. Or a change of the inputs by a thousandth of the
+    difference between examples changes the output by seven tenths of its difference.
     """
     layers, draws = _by_layer(judged), judged.parameters.draws
     constant = {
@@ -112,8 +112,8 @@ def _others(judged: Judged, layers: Iterable[int]) -> str:
     "equal",
     one_of(
         "how",
-        copies="Units of layer {name} are equal: of the {lines} of {path} {distinct:.0%} differ, "
-        "the others are copies, which compute and learn the same.",
+        copies="Units of layer {name} are equal: only {part} of the {lines} of {path} differ, the "
+        "others are copies, which compute and learn the same.",
         zero="The units of layer {name} are equal: {path} is zero, and nothing that enters the "
         "layer leaves it.",
     ),
@@ -125,9 +125,9 @@ def _others(judged: Judged, layers: Iterable[int]) -> str:
 def equal(judged: Judged) -> Iterator[Sight]:
     """Equal units.
 
-    In all matrices of a layer half of the columns, of PyTorch the rows, are copies of others; or
+    In all matrices of a layer half of the columns (in PyTorch the rows) are copies of others; or
     all are zero, another layer with weights follows, and examples are alike from there on. Experts
-    that start as copies of one are told apart by their router.
+    that start as copies are left out, for their router makes them differ.
     """
     layers = _by_layer(judged)
     with_experts = () if judged.flow.routers is None else judged.flow.routers.layers
@@ -136,6 +136,7 @@ def equal(judged: Judged) -> Iterator[Sight]:
         if layer not in with_experts and all(draw.distinct <= HALF for draw in draws):
             lines = "rows" if judged.flow.is_of_torch else "columns"
             values = {"how": "copies", "distinct": draws[0].distinct, "lines": lines}
+            values |= {"part": percent(draws[0].distinct)}
             yield Sight(layer, clean(paths[0]), values)
         elif all(draw.gain == 0 for draw in draws) and _makes_all_alike(judged, layer, layers):
             yield Sight(layer, clean(paths[0]), {"how": "zero"})
@@ -143,7 +144,7 @@ def equal(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "equal layers",
-    "Layers {layers} hold the same weights, as {paths} are: copies of one layer.",
+    "Layers {layers} are copies of one layer: they hold the same weights, such as {paths}.",
     advises="Draw the parameters of each anew: copy.deepcopy does not.",
     changes="draw",
     rank=LAST,
@@ -154,8 +155,8 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
     """Layers that are copies of one.
 
     More than half of the matrices of a layer have the entries of those of another one, as
-    `torch.nn.TransformerEncoder` copies the layer that it is given; of parametrised weights in
-    PyTorch what is made of them is compared. They learn to differ, since what enters them does; a
+    `torch.nn.TransformerEncoder` copies the layer that it is given; parametrised weights of PyTorch
+    are compared as the layer uses them. Such layers learn to differ, since their inputs do; a
     theory of independent weights is not about them.
     """
     groups = judged.parameters.equal
@@ -276,7 +277,7 @@ def bottleneck(judged: Judged) -> Iterator[Sight]:
         "how",
         loud="Dropout adds more noise than it leaves signal: the output has a root mean square of "
         "{mean:.2g}, and from draw to draw it changes by {noise:.2g}.",
-        most="Dropout leaves out {dropped:.0%} of what it takes: the output changes from draw to "
+        most="Dropout leaves out {part} of what it takes: the output changes from draw to "
         "draw by {noise:.2g}, and has a root mean square of {mean:.2g}.",
         asked="Dropout acts in eval mode too: the output changes from draw to draw by {noise:.2g}, "
         "and has a root mean square of {mean:.2g}.",
@@ -305,4 +306,5 @@ def noise(judged: Judged) -> Iterator[Sight]:
         hows = {"loud": is_loud, "most": is_most, "asked": known.drops_in_eval}
         for how in [how for how, is_so in hows.items() if is_so][:1]:
             values = {"noise": known.of_draws, "mean": known.of_mean, "dropped": known.dropped}
+            values |= {"part": percent(known.dropped)}
             yield Sight(values={"how": how, **values})

@@ -58,9 +58,9 @@ def zero(judged: Judged) -> Iterator[Sight]:
     """Weights of a layer that are zero.
 
     They cut all paths: Δ is exactly zero below. Some networks start this way; measure those again
-    after one step. A last layer of zeros, which gets a gradient itself, is usual. Or Δ passes, and
-    several are zero and have none, as both matrices of an adapter; if its second one alone is, as
-    is usual, the first one learns from the second step on.
+    after one step. A last layer of zeros, which gets a gradient itself, is usual. Or Δ passes, but
+    several weights are zero and get none, as both matrices of an adapter; if only the second one is
+    zero, as is usual, the first one learns from the second step on.
     """
     arrays, cut = judged.arrays, judged.cut
     if cut is None:
@@ -117,9 +117,9 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
 def all_cut(judged: Judged) -> Iterator[Sight]:
     """A layer that nothing passes.
 
-    The same without zero weights, for example behind `stop_gradient`, or because all units are off
-    for the whole batch. A bias that the state below is little but, or that is ten times as large as
-    all of its name in other layers, is named, and a gain of zeros.
+    Δ is exactly zero below it, though its weights are not: for example behind `stop_gradient`, or
+    because all units are off for the whole batch. A bias is named if it makes up the state below,
+    or is ten times as large as all of its name in other layers; so is a gain of zeros.
     """
     cut, silencer = judged.cut, judged.silencer
     if not cut or cut.above is None or cut.zero:

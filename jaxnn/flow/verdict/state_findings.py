@@ -118,10 +118,10 @@ def examples(judged: Judged) -> Iterator[Sight]:
 def positions(judged: Judged) -> Iterator[Sight]:
     """Positions that are all equal.
 
-    Likewise for the positions (tokens, pixels) of an example. Nothing is lost if the inputs are
-    the same at all positions, nor if one layer makes them so of positions that differ by a
-    hundredth or more, and at most half of the layers are above: that is a pool whose result is
-    handed on to all positions. Queries of a decoder that are equal are named.
+    From some layer upwards the positions (tokens, pixels) of an example are equal but for rounding.
+    Nothing is lost if the inputs are the same at all positions; nor if one layer makes positions
+    equal that differ by a hundredth or more, and at most half of the layers are above: that is a
+    pool whose result goes to all positions. Equal queries of a decoder are named.
     """
     are_inputs = judged.data is not None and judged.data.are_positions_alike
     layer, queries = judged.equal_positions, judged.equal_queries
@@ -169,8 +169,9 @@ def _where_lost(judged: Judged, name: str, layer: int) -> str:
 
 @FINDINGS.rule(
     "entries",
-    "In {number_format} {of_count} of the entries of Δ become zero in layer {name}, {of_norm} of "
-    "its square norm, also with the loss multiplied by 2^{scale}.",
+    "In {number_format} {of_count} of the entries of Δ in layer {name} become zero, even with the "
+    "loss multiplied by 2^{scale}; they hold {of_norm} of its square norm.",
+    advises="`jaxnn.plan(flow)` finds a format and a scale for each layer.",
     rank=STATES,
 )
 def entries(judged: Judged) -> Iterator[Sight]:
@@ -211,7 +212,7 @@ def entries(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "how",
-        positions="",
+        positions="Read positions that differ, such as the last token, or let attention see them.",
         padding="Turn the mask around: some functions take True for what is seen, others for what "
         "is left out.",
         tokens="Check that they lie in the table in which they are looked up, and that what is "
@@ -225,8 +226,8 @@ def unread(judged: Judged) -> Iterator[Sight]:
 
     In the highest state with positions, examples are alike at every position that gets a gradient,
     and differ elsewhere. This happens if tokens see only those before them and the first one is
-    read. `flow.record.positions` has what differs at each position. Or of inputs that are integers,
-    each but the padding, which fills rows up, is exchanged for another one, and the output stays.
+    read. `flow.record.positions` has what differs at each position. Or the output stays the same if
+    all integers of the inputs are exchanged for others, but for the padding that fills up rows.
     """
     asked = judged.evidence.unread
     if asked is not None:

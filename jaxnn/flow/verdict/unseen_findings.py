@@ -41,8 +41,8 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 
     PyTorch: parameters that the loss depends on get none, as behind `detach` or `no_grad`, or are
     frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
-    forward pass, only where something gets no gradient, tells these apart. Or of both frameworks,
-    layers are frozen between some that learn, and not most of all parameters are.
+    forward pass, only where something gets no gradient, tells these apart. In both frameworks:
+    layers between some that learn are frozen, and most parameters are not.
     """
     stop = judged.flow.stopped or _frozen_among(judged)
     if stop is not None:
@@ -95,9 +95,9 @@ def fixed(judged: Judged) -> Iterator[Sight]:
     """Layers that learn nothing.
 
     No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`. Arrays
-    that have a `stop_gradient` of their own, as drawn frequencies have, are to stay and are not
-    said. A gain of zeros is named, and a bias that is ten times as large as all of its name in
-    other layers.
+    that have a `stop_gradient` of their own, such as drawn frequencies, are meant to stay and left
+    out. A gain of zeros is named, and a bias that is ten times as large as all of its name in other
+    layers.
     """
     arrays, layers, silencers = judged.arrays, [], []
     for layer in range(1, len(judged.names) + 1):
@@ -129,9 +129,8 @@ def fixed(judged: Judged) -> Iterator[Sight]:
 def shut(judged: Judged) -> Iterator[Sight]:
     """Gains of zero in front of a branch.
 
-    A gain is zero and gets a gradient, as of a layer norm inside of a branch, and in its layer a
-    weight gets none although its bias does, since only zeros enter it. The last gain of a branch,
-    which gets as little to all behind it, may start at zero.
+    A gain is zero and gets a gradient, as in a norm inside a branch, and a weight of the layer gets
+    none although its bias does: only zeros enter it. The last gain of a branch may start at zero.
     """
     arrays = judged.arrays
     places = {

@@ -46,8 +46,8 @@ FEWEST_LABELS = 8  # of a batch
 @ALARMS.rule(
     "spike",
     says="the loss is {loss:.3g} since step {since}, and was {usual:.3g} before{cause}",
-    advises="The batch of that step; clipping; a smaller learning rate from a checkpoint before "
-    "it.",
+    advises="Look at the batch of that step; try clipping, or a smaller learning rate from a "
+    "checkpoint before it.",
     every_step=True,
     of_games=True,
 )
@@ -58,8 +58,8 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     all, by three times what the largest of these was, and by a fifth of all that the loss has
     fallen; or one is by ten times both.
 
-    A batch that is unlike the others, labels that have changed, or a step that was too large: it
-    says so if the update before it, of PyTorch the gradient, was five times as large as usual.
+    A batch that is unlike the others, labels that have changed, or a step that was too large; the
+    last is said if the update before it (in PyTorch the gradient) was five times as large as usual.
     """
     losses = seen.steps.column("loss", WINDOW + LASTING)
     window, last = earlier_losses(seen.steps), losses[-LASTING:]
@@ -108,7 +108,7 @@ def _large_step(seen: Measurements, begins: int) -> str:
 @ALARMS.rule(
     "diverges",
     says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
-    advises="A smaller learning rate, a warm-up, clipping; the sign of the loss.",
+    advises="Try a smaller learning rate, a warm-up or clipping; check the sign of the loss.",
     changes="step, minus, minus update",
     every_step=True,
     of_games=True,
@@ -119,7 +119,7 @@ def diverges(seen: Measurements) -> Iterator[Sight]:
     Medians of ten losses rise four times in a row, to twice the first loss; or three losses in a
     row are five times the first one, and updates have grown tenfold or are a tenth of the weights.
 
-    Training diverges. The step is too large, it says, if updates grow with the loss or are a tenth
+    Training diverges. The step is said to be too large if updates grow with the loss or are a tenth
     of the weights.
     """
     losses = seen.steps.column("loss", BLOCKS * BLOCK)
@@ -170,13 +170,13 @@ def _cause(seen: Measurements) -> str:
     says=one_of(
         "at",
         start="the loss is {loss:.3g} after {steps} steps and was {first:.3g}: it does not fall, "
-        "though a step changes half of the weights by {ratio:.1g} of their size and Δ could change "
-        "it",
-        constant="the loss stays at {loss:.3g}, which a constant answer reaches too, the shares "
-        "of the classes for all examples: nothing is learned from their inputs",
+        "though a step changes half of the weights by {ratio:.1g} of their size and Δ is large "
+        "enough",
+        constant="the loss stays at {loss:.3g}, that of a constant answer with the shares of the "
+        "classes: nothing is learned from the inputs",
     ),
-    advises="A check that labels belong to their inputs, and of the loss and its sign; a larger "
-    "step, a larger network; in a game of two networks `adversarial=True`.",
+    advises="Check that labels belong to their inputs, and the loss and its sign; try a larger "
+    "step or network; in a game of two networks `adversarial=True`.",
     unless="update slow still schedule unreached diverges",
     of_games=True,
 )
@@ -187,8 +187,8 @@ def plateau(seen: Measurements) -> Iterator[Sight]:
     move, and Δ is large enough that a hundredth of a change in them would show. Or that of the last
     two hundred is within 2 % of the cross entropy of the shares of the classes, and stays.
 
-    Neither the gradient nor the step is too small: what is learnt does not help. Labels without
-    information, a loss that does not measure them, an error in between.
+    Neither the gradient nor the step is too small, but what is learnt does not help: labels without
+    information, a loss that does not measure them, or an error in between.
     """
     losses = seen.steps.column("loss", 2 * FLAT_STEPS)
     trend, ratio, constant = seen.trend, seen.usual_ratio, float(np.median(seen.labels[:, -1]))
@@ -225,7 +225,7 @@ def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> b
         step="the loss falls, and below layer {name} weights move by {ratio:.1g} of their size at "
         "most: the upper layers learn alone",
     ),
-    advises="`jaxnn.diagnose` for the gradient below that layer, and `jaxnn.cures`.",
+    advises="`jaxnn.diagnose` shows the gradient below that layer; `jaxnn.cures` tries changes.",
     changes="draw, norm, pre-norm",
     unless="unoptimised still unreached slow",
 )
@@ -262,8 +262,8 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
     "endless",
     says="the loss is {loss:.3g}, below 0, and falls as fast as before, while {array} has become "
     "{times:.2g} times as large by updates that point outwards: it falls without end",
-    advises="The signs of the terms of the loss; what a logarithm or a product in it is kept from "
-    "growing by.",
+    advises="Check the signs of the terms of the loss, and that logarithms and products in it are "
+    "bounded.",
     changes="usual loss",
     of_games=True,
 )

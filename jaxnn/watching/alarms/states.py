@@ -30,8 +30,8 @@ LOG2 = float(np.log10(2))
         delta="Δ of the state of layer {name} is the first beyond the range of {dtype}",
         update="the update of {array} is nan or infinite, with finite states and a finite Δ",
     ),
-    advises="Inspect the batch of that step; a smaller learning rate; clipping; bfloat16 instead "
-    "of float16.",
+    advises="Inspect the batch of that step; try a smaller learning rate, clipping, or bfloat16 "
+    "instead of float16.",
     final=True,
     said_by="given loss nan signal undefined",
 )
@@ -65,7 +65,7 @@ def nonfinite(seen: Measurements) -> Iterator[Sight]:
     says=one_of(
         "where",
         output="Δ of the output is zero in float16; scale the loss",
-        layer="Δ is {size} in layer {name}, for which {dtype} has no number: it and all below get "
+        layer="Δ is {size} in layer {name}, too small for {dtype}: this layer and all below learn "
         "nothing; scale the loss",
     ),
     advises="Scale the loss; bfloat16.",
@@ -96,7 +96,7 @@ def lost_in_format(seen: Measurements) -> Iterator[Sight]:
         yield Sight(layer, values=values | {"dtype": seen.dtype})
 
 
-FORECAST = "double every {doubling:,.0f} steps{end}"
+FORECAST = "double {pace}{end}"
 
 
 @ALARMS.rule(
@@ -129,8 +129,8 @@ def large_state(seen: Measurements) -> Iterator[Sight]:
     "sharp",
     says=one_of(
         "what",
-        sharp="head {head} of layer {name} attends to one key each, with logits up to {logit:.3g}: "
-        "softmax hands down little",
+        sharp="head {head} of layer {name} attends to a single key, with logits up to {logit:.3g}: "
+        "softmax passes little gradient on",
         grows=f"attention logits of layer {{name}} {FORECAST}",
     ),
     advises="A norm on queries and keys; a smaller learning rate for them.",
@@ -176,9 +176,15 @@ def _doubling(
         for i in np.flatnonzero(rises)[np.argsort(-growth[rises])]:
             doubling = LOG2 / slope[i]
             left = max(np.log10(LARGEST_FLOAT16) - y[-1, i], 0) / LOG2 * doubling
-            end = f"; if that goes on, float16 ends in about {_two_digits(left):,.0f}"
+            end = f"; if that goes on, float16 ends in about {max(_two_digits(left), 1):,.0f}"
             end *= seen.dtype == "float16"
-            yield int(i), {"doubling": _two_digits(doubling), "left": _two_digits(left), "end": end}
+            values = {"doubling": _two_digits(doubling), "left": _two_digits(left), "end": end}
+            yield int(i), values | {"pace": pace(values["doubling"])}
+
+
+def pace(steps: float) -> str:
+    """Return how often something happens, in words: never every 0 steps."""
+    return "every step or faster" if steps < 1.5 else f"every {steps:,.0f} steps"
 
 
 def _in_full(log10: float) -> str:
@@ -264,7 +270,7 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "unreached",
     says="Δ of {array} is exactly zero: every path from it to the loss is cut",
-    advises="A search for what cuts it; if it is so on purpose, `intended=` with its path.",
+    advises="Look for what cuts it; if it is so on purpose, `intended=` with its path.",
     unless="cut zero stopped fixed output",
     said_by="cut zero stopped fixed output starved",
 )
@@ -292,7 +298,7 @@ def cut(seen: Measurements) -> Iterator[Sight]:
     "branch",
     says="the branches of layer {name} add {now} of their stream, and added {then:.2g} of it "
     "before: the layer does nothing now",
-    advises="Weight decay on that layer, a gate or a scale at zero, a stream that grows.",
+    advises="Look for weight decay on that layer, a gate or a scale at zero, a stream that grows.",
 )
 def dead_branch(seen: Measurements) -> Iterator[Sight]:
     """Branches that add nothing any more.

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...rules import Sight, one_of
+from ...texts import percent
 from ..measurements import ALARMS, FEW, Measurements, PerArray
-from .states import LOG2
+from .states import LOG2, pace
 
 LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 SLOW_UPDATE, SLOW_LIKE = 2e-5, 1e-3  # of the weight; of the update of the others
@@ -48,7 +49,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
     """
     left_out = np.flatnonzero(seen.never_moved() & (seen.column("parameters", "held") == 0))
     if len(left_out):
-        more = f", like {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        more = f", nor {len(left_out) - 1} more" if len(left_out) > 1 else ""
         yield seen.sight(int(left_out[0]), {"more": more})
 
 
@@ -123,16 +124,18 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
     advises="A schedule as long as the training, counted in what its function is called with: "
     "steps or epochs; if an array was frozen on purpose, `intended=` with its path.",
     changes="adam",
+    unless="decay",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
 
-    All updates are exactly zero in two measurements and between them, although Δ is not, and were
-    not before; or those of a weight that moved by more than rounding. Or in 8 or 16 measurements
-    updates have become a hundred times smaller, in PyTorch ten times if the step size has fallen
-    too, next to weights and next to Δ, all the time and as fast in the second half as in the first;
-    going on like that, all that are left would change weights by less than a hundredth of their
-    size. A momentum that begins with the first gradient makes updates up to some ten times smaller.
+    All updates are exactly zero in two measurements and between them, although Δ is not and they
+    were not before; or those of a weight that moved by more than rounding. Or over 8 or 16
+    measurements updates have become a hundred times smaller relative to weights and to Δ (in
+    PyTorch ten times, if the step size has fallen too), all the time and as fast in the second half
+    as in the first, so that all that follow would change weights by less than a hundredth of their
+    size. A momentum that begins with the first gradient makes updates some ten times smaller.
+    Silent after `decay`, for at the end of a decay updates are zero at any step size.
 
     The schedule of the step size has ended before the training, or is about to.
     """
@@ -200,8 +203,8 @@ def _moved_clearly(seen: Measurements) -> np.ndarray:
         "extent",
         all="{array} does not change, although its gradient is not zero: {dtype} rounds the "
         "update away",
-        part="{moved:.0%} of the entries of {array} move in a step, by little more than the "
-        "distance of numbers in {dtype}: it rounds the other updates away",
+        part="{part} of the entries of {array} move in a step, by little more than the distance "
+        "of numbers in {dtype}: it rounds the other updates away",
     ),
     advises="In 16 bits float32 weights with a cast in the forward pass, or stochastic rounding; "
     "in float32 a larger step.",
@@ -225,7 +228,8 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
     # ‖update‖ of the entries that move, over as many of θ.
     is_small = ratio - np.log10(share) / 2 < seen.rounding + np.log10(4)
     for array in np.flatnonzero((moved < MOVED).all(axis=0) & (share > 0) & is_small):
-        values = {"extent": "part", "moved": float(share[array]), "dtype": dtypes[array]}
+        moves = float(share[array])
+        values = {"extent": "part", "moved": moves, "part": percent(moves), "dtype": dtypes[array]}
         yield seen.sight(int(array), values)
     still = seen.stays() & seen.weights
     if len(seen) < 3 or not still.any() or still[seen.weights].all():
@@ -434,8 +438,8 @@ def _pieces_lost(seen: Measurements) -> int:
 
 @ALARMS.rule(
     "undone",
-    says="a step after it was measured {share:.0%} of an update was left in half of the arrays: "
-    "they are written between the steps",
+    says="a step later, {part} of an update is left in half of the arrays: they are written "
+    "between the steps",
     advises="Average weights in a copy of the model, and leave the one that is trained as it is.",
 )
 def undone(seen: Measurements) -> Iterator[Sight]:
@@ -449,17 +453,16 @@ def undone(seen: Measurements) -> Iterator[Sight]:
     share = seen.column("parameters", "undone")
     share = share[np.isfinite(share)]
     if len(share) and np.median(share) < MOVED:
-        yield Sight(values={"share": float(np.median(share))})
+        left = float(np.median(share))
+        yield Sight(values={"share": left, "part": percent(left)})
 
 
 @ALARMS.rule(
     "decay",
     says=one_of(
         "extent",
-        half="weights shrink; {array} halves every {half_life:.0f} steps, by updates that point "
-        "towards zero",
-        unlearnt="{array} gets no gradient and halves every {half_life:.0f} steps: decay alone "
-        "moves it",
+        half="weights shrink; {array} halves {pace}, by updates that point towards zero",
+        unlearnt="{array} gets no gradient and halves {pace}: decay alone moves it",
     ),
     advises="Less decay; decoupled decay (`adamw`), whose strength is learning rate × decay; none "
     "for what does not learn.",
@@ -469,8 +472,8 @@ def decay(seen: Measurements) -> Iterator[Sight]:
     """Weights that shrink.
 
     Half of the weights have lost 30 % of their size and would halve within 1000 steps, by updates
-    that point to zero: the cosine between them and the weights is below -0.5. Or a weight whose Δ
-    is exactly zero, in three measurements, would halve likewise.
+    that point to zero: their cosine with the weights is below -0.5. Or a weight whose Δ is exactly
+    zero in three measurements would halve likewise.
 
     Weight decay is stronger than the gradient.
     """
@@ -488,7 +491,8 @@ def decay(seen: Measurements) -> Iterator[Sight]:
     for extent, seen_in in (("half", shrinks), ("unlearnt", unlearnt)):
         if np.mean(seen_in) >= 0.5 or (extent == "unlearnt" and seen_in.any()):
             worst = int(np.argmin(np.where(seen_in, rate, 0)))
-            values = {"extent": extent, "half_life": float(-LOG2 / rate[worst])}
+            half_life = float(-LOG2 / rate[worst])
+            values = {"extent": extent, "half_life": half_life, "pace": pace(half_life)}
             yield seen.sight(int(np.flatnonzero(seen.weights)[worst]), values)
             return
 
@@ -497,15 +501,15 @@ def decay(seen: Measurements) -> Iterator[Sight]:
     "clip",
     says=one_of(
         "seen_in",
-        update="every step is clipped: ‖update‖ is {update:.3g} each time, of gradients from "
+        update="every step is clipped: ‖update‖ is {update:.3g} each time, with gradients from "
         "{least:.2g} to {most:.2g}",
         gradient="every step is clipped: the optimiser takes a gradient of {limit:.3g} each time, "
-        "of {most:.2g} that the batch has",
+        "where that of the batch is {most:.2g}",
         entries="each array moves by the same size in every step, {update:.3g} of all together, "
         "with gradients from {least:.2g} to {most:.2g}: their entries are clipped, or taken by "
         "their signs alone",
     ),
-    advises="A larger limit; compare it with the size of the gradient in `parameter_table()`.",
+    advises="Raise the limit; compare it with the size of the gradient in `parameter_table()`.",
     changes="no clip",
 )
 def clipped(seen: Measurements) -> Iterator[Sight]:
