@@ -305,6 +305,5 @@ def noise(judged: Judged) -> Iterator[Sight]:
         is_most = known.dropped > MOST_DROPPED and 3 * known.of_draws > known.of_mean
         hows = {"loud": is_loud, "most": is_most, "asked": known.drops_in_eval}
         for how in [how for how, is_so in hows.items() if is_so][:1]:
-            values = {"noise": known.of_draws, "mean": known.of_mean, "dropped": known.dropped}
-            values |= {"part": percent(known.dropped)}
-            yield Sight(values={"how": how, **values})
+            sizes = {"noise": known.of_draws, "mean": known.of_mean, "dropped": known.dropped}
+            yield Sight(values={"how": how, **sizes, "part": percent(known.dropped)})

@@ -178,8 +178,8 @@ def _doubling(
             left = max(np.log10(LARGEST_FLOAT16) - y[-1, i], 0) / LOG2 * doubling
             end = f"; if that goes on, float16 ends in about {max(_two_digits(left), 1):,.0f}"
             end *= seen.dtype == "float16"
-            values = {"doubling": _two_digits(doubling), "left": _two_digits(left), "end": end}
-            yield int(i), values | {"pace": pace(values["doubling"])}
+            sizes = {"doubling": _two_digits(doubling), "left": _two_digits(left)}
+            yield int(i), {**sizes, "pace": pace(sizes["doubling"]), "end": end}
 
 
 def pace(steps: float) -> str:
