@@ -395,11 +395,11 @@ def unbiased(torch, n=8):
 
 
 def batch_norm(torch, is_training):
-    """Examples come to one exponent where they meet."""
+    """Examples come to one exponent where they meet; a norm is of the layer above it."""
     nn = torch.nn
     modules = [m for _ in range(4) for m in (unbiased(torch), nn.BatchNorm1d(8), nn.Tanh())]
     model = nn.Sequential(*modules, nn.Linear(8, 2)).train(is_training)
-    mixes = [*[False, is_training] * 4, False]
+    mixes = [False, *[is_training] * 4]
     return Case(model, torch.randn(B, 8), spread(torch, B, 2), fields={"mixes": mixes})
 
 
@@ -444,7 +444,7 @@ def batch_norm_beyond_the_range(torch):
         nn.Sequential(*below, *mlp(torch, (8, *[8] * 100), nn.Sigmoid)),
         torch.randn(B, 8),
         lambda output: (output.double() * weights).sum(),
-        fields={"mixes": [*[False, True] * 3, *[False] * 100]},
+        fields={"mixes": [False, *[True] * 3, *[False] * 99]},
         is_narrow=True,
     )
 

@@ -6,12 +6,13 @@ dropped. Steps can be run again in parts, which then are traced to programs of t
 All that jaxnn knows about JAX's own programs is in this room.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +64,7 @@ OF_CHANCES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys((*CASTS, STOPPED), np.asarray),
 }
 NOTHING: Any = jax.make_jaxpr(lambda: ())()
+Instead = Mapping[int, tuple[int, Callable[[Any], Any]]]  # of a value: what it is made of, and how
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
 OF_DIFFRAX = (
@@ -319,12 +321,20 @@ def behind(values: Iterable[int], steps: list[TracedStep]) -> tuple[list[TracedS
     return chosen[::-1], needed
 
 
-def evaluated(outputs: Sequence[int], steps: list[TracedStep], values: dict[int, Any]) -> list[Any]:
-    """Run steps from known values, and return outputs."""
+def evaluated(
+    outputs: Sequence[int],
+    steps: list[TracedStep],
+    values: dict[int, Any],
+    instead: Instead = MappingProxyType({}),
+) -> list[Any]:
+    """Run steps from known values, some of them made in another way, and return outputs."""
     values = {**values}
     for step in steps:
         made = bound(step.eqn, [values[v] for v in step.inputs])
         values.update(zip(step.outputs, made, strict=True))
+        for v in instead.keys() & {*step.outputs}:
+            source, function = instead[v]
+            values[v] = function(values[source])
     return [values[v] for v in outputs]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,14 @@ from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, Lowered, decoded, encoded, from_layers
-from ..jaxpr.interpreter import CALLS, bound
+from ..jaxpr.interpreter import CALLS
 from ..jaxpr.primitives import CASTS, SHAPES, STOPPED
-from ..jaxpr.program import Flat, TracedStep
+from ..jaxpr.program import Flat, Instead, TracedStep, evaluated
 from ..network.params import Stacked, is_run
 from .links import Tree, TypedLink
 from .patient import Form
+
+OPENED = (*CALLS, primitives.custom_jvp_call_p)
 
 
 @dataclass(frozen=True)
@@ -44,31 +46,48 @@ class Formed(Plain):
 
 
 @dataclass(frozen=True)
-class Open(Plain):
-    """A layer whose program stops no gradient."""
+class Remade(Plain):
+    """A layer as its program, some values of which are made in another way."""
+
+    opened: ClassVar[tuple[Any, ...]] = OPENED
 
     def __call__(self, arrays: Tree, state: Tree) -> Any:
-        closed, shape = jax.make_jaxpr(super().__call__, return_shape=True)(arrays, state)
-        flat = Flat(closed, CALLS)
-        given = jax.tree.leaves((arrays, state))
-        values = flat.constants | dict(zip(flat.inputs, given, strict=True))
-        for step in flat.steps:
-            entering = [values[v] for v in step.inputs]
-            leaving = entering if _is_stop(step) else bound(step.eqn, entering)
-            values.update(zip(step.outputs, leaving, strict=True))
-        made = [values[v] for v in flat.outputs]
-        return jax.tree.unflatten(jax.tree.structure(shape), made)
+        flat, structure = traced(super().__call__, arrays, state, self.opened)
+        given = dict(zip(flat.inputs, jax.tree.leaves((arrays, state)), strict=True))
+        made = evaluated(flat.outputs, flat.steps, flat.constants | given, self.instead(flat))
+        return jax.tree.unflatten(structure, made)
+
+    def instead(self, flat: Flat) -> Instead:
+        """Return the values that are made in another way."""
+        raise NotImplementedError
+
+
+def traced(
+    link: Callable[..., Any], arrays: Tree, state: Tree, opened: Sequence[Any] = OPENED
+) -> tuple[Flat, Any]:
+    """Return the program of a layer, and the structure of what comes out."""
+    closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
+    return Flat(closed, opened), jax.tree.structure(shape)
+
+
+@dataclass(frozen=True)
+class Open(Remade):
+    """A layer whose program stops no gradient."""
+
+    opened: ClassVar = CALLS  # with the derivatives that users give
+
+    def instead(self, flat: Flat) -> Instead:
+        return {s.outputs[0]: (s.inputs[0], lambda v: v) for s in flat.steps if _is_stop(s)}
 
 
 def stops(link: Link, arrays: Tree, state: Tree) -> bool:
     """Tell whether the program of a layer has a `stop_gradient`."""
-    return any(map(_is_stop, Flat(jax.make_jaxpr(link)(arrays, state), CALLS).steps))
+    return any(map(_is_stop, traced(link, arrays, state, CALLS)[0].steps))
 
 
 def operations(link: Link, arrays: Tree, state: Tree) -> list[str]:
     """Return the names of the operations of a layer, but for shapes and dtypes, in their order."""
-    flat = Flat(jax.make_jaxpr(link)(arrays, state), (*CALLS, primitives.custom_jvp_call_p))
-    names = [step.eqn.primitive.name for step in flat.steps]
+    names = [step.eqn.primitive.name for step in traced(link, arrays, state)[0].steps]
     return [name for name in names if name not in SHAPES | CASTS]
 
 

@@ -5,50 +5,39 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import primitives
 
 from ..chain.chain import Link
-from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
-from ..jaxpr.program import Flat, TracedStep, behind, evaluated
+from ..jaxpr.program import Flat, Instead, TracedStep, behind, evaluated
 from .links import Tree
-from .structure import Plain
+from .structure import Remade, traced
 
-OPENED = (*CALLS, primitives.custom_jvp_call_p)
 SOME = 257  # numbers that a function is compared at
 
 
 @dataclass(frozen=True)
-class WithUnits(Plain):
+class WithUnits(Remade):
     """A layer with another function in place of its elementwise ones."""
 
     sigma: Callable[[Any], Any] = jnp.tanh
     is_last: bool = False  # then what follows its last product stays
 
-    def __call__(self, arrays: Tree, state: Tree) -> Any:
-        flat, structure = _traced(self.link, arrays, state)
+    def instead(self, flat: Flat) -> Instead:
         functions = dict(_functions(flat))
         if self.is_last:
             products = [s.eqn.primitive.name in MULTIPLYING for s in flat.steps]
             stop = max(np.flatnonzero(products), default=0)
             inside = {v for step in flat.steps[:stop] for v in step.outputs}
             functions = {v: z for v, z in functions.items() if v in inside}
-        values = flat.constants | dict(
-            zip(flat.inputs, jax.tree.leaves((arrays, state)), strict=True)
-        )
-        for step in flat.steps:
-            values.update(
-                zip(step.outputs, bound(step.eqn, [*map(values.get, step.inputs)]), strict=True)
-            )
-            for v in step.outputs:
-                if v in functions:
-                    values[v] = self.sigma(values[functions[v]]).astype(flat.types[v].dtype)
-        return jax.tree.unflatten(structure, [values[v] for v in flat.outputs])  # fmt: skip
+        return {v: (z, partial(self._made, flat.types[v])) for v, z in functions.items()}
+
+    def _made(self, made: Any, z: Any) -> Any:
+        return self.sigma(z).astype(made.dtype)
 
 
 @dataclass(frozen=True)
@@ -64,12 +53,12 @@ class Everywhere:
 
 def of_link(link: Link, arrays: Tree, state: Tree) -> int:
     """Return the number of elementwise functions of a layer."""
-    return len(_functions(_traced(link, arrays, state)[0]))
+    return len(_functions(traced(link, arrays, state)[0]))
 
 
 def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
     """Return for each elementwise function of a layer whether it is relu."""
-    flat, _ = _traced(link, arrays, state)
+    flat, _ = traced(link, arrays, state)
     relu = []
     for v, z in _functions(flat):
         some = np.linspace(-3, 3, SOME)
@@ -78,11 +67,6 @@ def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
         (made,) = evaluated([v], between, flat.constants | {z: jnp.asarray(entries)})
         relu.append(bool(np.array_equal(made, np.maximum(entries, 0))))
     return relu
-
-
-def _traced(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, Any]:
-    closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
-    return Flat(closed, OPENED), jax.tree.structure(shape)
 
 
 def _functions(flat: Flat) -> list[tuple[int, int]]:

@@ -163,7 +163,7 @@ def options_in(module: Module) -> CutOptions:
     Lists come first, those with the most equal blocks before others, then modules that contain
     equal ones alone, outside of these blocks. Blocks are equal within a list, and if they contain
     modules, in all lists together: so stages come after their blocks. Of a Sequential, children
-    without parameters, such as activations, join the next one that has some.
+    without a product, such as activations and norms, join the next one that has one.
     """
     known = modules_of(module)
     lists, families = list[Blocks](), list[Blocks]()
@@ -277,7 +277,8 @@ def _of_list(name: str, known: Modules) -> dict[str, Any]:
         is_loose = is_a(known[name], "ModuleDict") and is_never_called(known[name])
         return {} if is_loose and len(kinds) > 1 else children
     trained = [path for path, m in children.items() if _trained(m)]
-    every = list(children)
+    products = [path for path in trained if any(p.ndim > 1 for p in children[path].parameters())]
+    trained, every = products or trained, list(children)
     trailing = every[every.index(trained[-1]) + 1 :] if trained else every
     return {path: children[path] for path in trained + (trailing if not name else [])}
 

@@ -13,13 +13,11 @@ from jaxtyping import PyTree
 
 from ..arrays.compiled import few_runs
 from ..chain.chain import Chain
-from ..jaxpr.interpreter import bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS
-from ..jaxpr.program import Flat
+from ..jaxpr.program import Flat, Instead
 from ..models import as_network, is_pair, own_pytree
 from ..patients.jax_patients import ChainPatient
-from ..patients.structure import Plain, Rebuilding
-from ..patients.units import OPENED
+from ..patients.structure import Rebuilding, Remade, traced
 from ..train.descent import ADAM, RATE, learned, trainee_of
 from ..train.steps import Optimizer, check_optimizer
 from .setup import Setup
@@ -65,7 +63,7 @@ class JaxTools(Tools):
             return None
         last = np.arange(len(patient.names)) == len(patient.names) - 1
         _, *link = next(link for link in patient._links if last[link[0]].any())
-        if _logits(*_traced(*link)) is None:
+        if _logits(traced(*link)[0]) is None:
             return None
         written = ["# the forward pass without the activation behind the last layer"]
         return setup.reformed(patient._rebuilt(Rebuilding(Headless, None), written, last))
@@ -173,31 +171,19 @@ def _first_update(optimizer: Any, gradient: list[float], parameter: float = 0.0)
 
 
 @dataclass(frozen=True)
-class Headless(Plain):
+class Headless(Remade):
     """The last layer, without what follows its product and its bias."""
 
     other: Any = None
 
-    def __call__(self, arrays: PyTree, state: PyTree) -> Any:
-        flat, structure = _traced(self.link, arrays, state)
-        logits = _logits(flat, structure)
+    def instead(self, flat: Flat) -> Instead:
+        logits, (output,) = _logits(flat), flat.outputs
         assert logits is not None
-        given = jax.tree.leaves((arrays, state))
-        values = flat.constants | dict(zip(flat.inputs, given, strict=True))
-        for step in flat.steps:
-            entering = [*map(values.get, step.inputs)]
-            values.update(zip(step.outputs, bound(step.eqn, entering), strict=True))
-        output = flat.types[flat.outputs[0]]
-        v = values[logits].reshape(output.shape).astype(output.dtype)
-        return jax.tree.unflatten(structure, [v])
+        made = flat.types[output]
+        return {output: (logits, lambda v: v.reshape(made.shape).astype(made.dtype))}
 
 
-def _traced(link: Any, arrays: PyTree, state: PyTree) -> tuple[Flat, Any]:
-    closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
-    return Flat(closed, OPENED), jax.tree.structure(shape)
-
-
-def _logits(flat: Flat, _: Any) -> int | None:
+def _logits(flat: Flat) -> int | None:
     """Return what enters the last activation; None if there is none that is known."""
     if len(flat.outputs) != 1:
         return None
