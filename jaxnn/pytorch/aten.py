@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.extend import core
-from jax.interpreters import mlir
+from jax.interpreters import batching, mlir
 
 from ..jaxpr.interpreter import Jaxpr
 from ..jaxpr.primitives import ENTRYWISE, OPAQUE
@@ -116,19 +116,77 @@ def program_of(func: OpOverload, args: Arguments, named: Arguments, out: Argumen
         return traced()
 
 
+class _Block(NamedTuple):
+    """A view as a block of what holds a memory as a whole, and where the axes of both are."""
+
+    order: Sequence[int]  # axes of the whole, as they lie in the memory
+    shape: Sequence[int]  # of the whole in that order, its axes divided
+    starts: Sequence[int]  # of the block in that shape
+    sizes: Sequence[int]
+    strides: Sequence[int]
+    turned: Sequence[int]  # axes of the block, in the order of the view's
+
+    @classmethod
+    def of(cls, at: Lies, lies: Lies) -> "_Block | None":
+        """Return the block, given how both lie; None of a view that is no block."""
+        axes = [axis for axis in zip(*lies[:2], strict=True) if axis[0] != 1 and axis[1]]
+        order = sorted(range(len(at[0])), key=lambda i: -at[1][i])
+        shape, steps = list[int](), list[int]()
+        for n, step in [(at[0][i], at[1][i]) for i in order if at[0][i] != 1]:
+            if not step or (steps and n * step > steps[-1]):
+                return None
+            places = sorted({step, n * step, *(v for _, v in axes if step < v < n * step)})
+            if any(high % low for low, high in pairwise(places)):
+                places = [step, n * step]
+            shape += [high // low for low, high in pairwise(places)][::-1]
+            steps += places[-2::-1]
+        starts, apart = list[int](), lies[2] - at[2]
+        for step in steps:
+            starts.append(apart // step)
+            apart %= step
+        sizes, strides, turned = [1] * len(shape), [1] * len(shape), list[int]()
+        for n, step in axes:
+            i = next((i for i, low in enumerate(steps) if low <= step), None)
+            if i is None or step % steps[i]:
+                return None
+            taken, strides[i] = [i], step // steps[i]
+            while n > shape[i] and not n % shape[i] and i and steps[i - 1] == steps[i] * shape[i]:
+                sizes[i], n = shape[i], n // shape[i]
+                i -= 1
+                taken.insert(0, i)
+            sizes[i] = n
+            turned += taken
+        ends = (a + (n - 1) * by for a, n, by in zip(starts, sizes, strides, strict=True))
+        is_inside = all(-1 < a <= end < n for a, end, n in zip(starts, ends, shape, strict=True))
+        if apart or not is_inside or len({*turned}) < len(turned):
+            return None
+        turned = [*({*range(len(shape))} - {*turned}), *turned]
+        return cls(order, shape, starts, sizes, strides, turned)
+
+    def whole(self, v: Any) -> Any:
+        """Return the whole in the shape in which it has the block."""
+        return v.transpose(self.order).reshape(self.shape)
+
+    def taken(self, v: Any) -> Any:
+        """Return the block, its axes in the order of the view's."""
+        v = self.whole(v)
+        if v.shape != (*self.sizes,):
+            places = zip(self.starts, self.sizes, self.strides, strict=True)
+            ends = [start + (n - 1) * by + 1 for start, n, by in places]
+            v = jax.lax.slice(v, self.starts, ends, self.strides)
+        return v.transpose(self.turned)
+
+
 @lru_cache(maxsize=PROGRAMS)
 def seen_as(whole: Operand, at: Lies, view: Operand, lies: Lies) -> Jaxpr:
     """Return the program that takes another view of a memory, which lies there so."""
-    axes, others = _axes_in(at), _axes_in(lies)
+    block = _Block.of(at, lies) if whole.dtype == view.dtype else None
+    shape = [n if step else 1 for n, step in zip(*lies[:2], strict=True)]
 
     def run(v: Any) -> Any:
-        if at[2] == lies[2] and whole.dtype == view.dtype:
-            if sorted(axes) == sorted(others):
-                order = [axes.index(axis) for axis in others]
-                return v.reshape([n for n, _ in axes]).transpose(order).reshape(view.shape)
-            if _is_dense(at) and _is_dense(lies) and prod(whole.shape) == prod(view.shape):
-                return v.reshape(view.shape)
-        return opaque_p.bind(v, name="view", moves=(), out=(view.type,))[0]
+        if block is None:
+            return opaque_p.bind(v, name="view", moves=(), out=(view.type,))[0]
+        return jnp.broadcast_to(block.taken(v).reshape(shape), view.shape)
 
     return jax.make_jaxpr(lambda v: [run(v)])(whole.type)
 
@@ -136,23 +194,18 @@ def seen_as(whole: Operand, at: Lies, view: Operand, lies: Lies) -> Jaxpr:
 @lru_cache(maxsize=PROGRAMS)
 def with_part(part: Operand, lies: Lies, whole: Operand, at: Lies) -> Jaxpr:
     """Return the program of a memory, of which a part was written into."""
-    axes = [*zip(*at[:2], strict=True)]
-    places = (axes.index(at) if at in axes else None for at in zip(*lies[:2], strict=True))
-    moves = tuple(range(len(axes))), tuple(places)
+    block = _Block.of(at, lies) if whole.dtype == part.dtype else None
 
-    def run(*given: Any) -> Any:
-        return opaque_p.bind(*given, name="write", moves=moves, out=(whole.type,))
+    def run(v: Any, new: Any) -> Any:
+        if block is None or max(block.strides, default=1) > 1:
+            return opaque_p.bind(v, new, name="write", moves=(), out=(whole.type,))[0]
+        new = new.reshape([block.sizes[i] for i in block.turned])
+        new = new.transpose(np.argsort(block.turned))
+        made = jax.lax.dynamic_update_slice(block.whole(v), new, block.starts)
+        made = made.reshape([whole.shape[i] for i in block.order])
+        return made.transpose(np.argsort(block.order))
 
-    return jax.make_jaxpr(run)(whole.type, part.type)
-
-
-def _axes_in(lies: Lies) -> list[tuple[int, int]]:
-    return [axis for axis in zip(*lies[:2], strict=True) if axis[0] > 1]
-
-
-def _is_dense(lies: Lies) -> bool:
-    shape, strides, _ = lies
-    return all(step == prod(shape[i + 1 :]) for i, step in enumerate(strides) if shape[i] > 1)
+    return jax.make_jaxpr(lambda *given: [run(*given)])(whole.type, part.type)
 
 
 def operands_in(given: Any) -> list[Operand]:
@@ -183,7 +236,22 @@ def _called_back(*arrays: Any, out: Sequence[Any], **params: Any) -> Any:
     return jax.pure_callback(partial(_run_by_torch, **params), list(out), *arrays)
 
 
+def _run_in_turn(primitive: Any, given: Sequence[Any], axes: Sequence[Any], **params: Any) -> Any:
+    stacks = {
+        i: jnp.moveaxis(v, at, 0)
+        for i, (v, at) in enumerate(zip(given, axes, strict=True))
+        if at is not None
+    }
+
+    def run(entry: dict[int, Any]) -> Any:
+        return primitive.bind(*(entry.get(i, v) for i, v in enumerate(given)), **params)
+
+    made = jax.lax.map(run, stacks)
+    return made, [0] * len(made)
+
+
 for primitive in (opaque_p, entrywise_p):
+    batching.primitive_batchers[primitive] = partial(_run_in_turn, primitive)
     primitive.multiple_results = True
     primitive.def_abstract_eval(_types_out)
     primitive.def_impl(_run_by_torch)

@@ -24,6 +24,7 @@ from .aten import (
     LOGITS,
     MASKING,
     NEW,
+    OPERATIONS,
     PRODUCTS,
     Lies,
     Operand,
@@ -34,13 +35,14 @@ from .aten import (
 from .dispatch import FUSED, Done, OperationKind, by_name, each_operation, kind_of
 from .experts import lists_of
 from .module_calls import MultiplyAdds
-from .tensors import ByMemory, mapped, tensors_in
+from .tensors import PLAIN, ByMemory, is_tensor, tensors_in
 from .types import Arguments, Named, OpOverload, Output, Tensor
 
 AXES_OF_TOKENS = 3  # of a memory, such as an encoder's output; masks have more
 LAYERS = 256  # whose anatomies are kept: those of equal layers are equal
 
-Reader = Callable[[Anatomy, Mapping[int, Any]], Any]  # given numbers of its program's values
+# The record of each layer, given its anatomy and numbers of values of its program.
+Reader = Callable[[Sequence[tuple[Anatomy, Mapping[int, Any]]]], Sequence[Any]]
 
 
 class Recorded(NamedTuple):
@@ -90,7 +92,7 @@ class Operations:
         self,
         parameters: Mapping[str, Any],
         inputs: Sequence[Any],
-        read: Reader = lambda *_: None,
+        read: Reader = lambda _: (),
         products: MultiplyAdds | None = None,
     ) -> None:
         self.read, self.products = read, products
@@ -108,6 +110,8 @@ class Operations:
         self.main: set[int] = set()  # these, and the states of cuts
         self.depends: set[int] = set()  # on these
         self.kept: dict[int, Any] = {}  # numbers: of parameters, constants and what is asked for
+        # What can be made of these: the logits of a product, which torch keeps, are not kept too.
+        self.readable: set[int] = set()
         self.before: dict[int, Any] = {}  # what the last operation has written into, by its id
         self.is_image: set[int] = set()  # values whose last product is a convolution
         self.failure = ""
@@ -119,13 +123,16 @@ class Operations:
 
     def _run(self, func: OpOverload, args: Arguments, kwargs: Named) -> Any:
         """Run an operation, and note what it has made."""
-        kind, given = kind_of(func), tensors_in([*args, *kwargs.values()])
+        kind = kind_of(func)
+        if kind.is_view:
+            return func(*args, **kwargs)  # seen as one where it is taken
+        given = tensors_in([*args, *kwargs.values()])
         self.before = {}
         if kind.writes:
             self._try(self._prepare, kind, args, kwargs, given)
         out = func(*args, **kwargs)
         done = Done(kind, func, args, kwargs, given, out)
-        if not kind.is_view and self.products is not None:
+        if self.products is not None:
             self.products.note(func, args, kwargs, out)
         self._try(self._note, done)
         if kind.name in SIGMAS:
@@ -142,9 +149,11 @@ class Operations:
 
     def value(self, tensor: Tensor) -> tuple[int | None, bool]:
         """Return the value of a state, and if each entry of its first axis is of one example."""
-        self._try(self._place)
         v = None if self.failure else self._value(tensor)
-        self.main.update(() if v is None else (v,))
+        self._try(self._place)
+        if v is not None:
+            self.main.add(v)
+            self.readable.discard(v)  # in the layers above
         return v, v is not None and self.places.get(v) == ExamplePlace(0, 1)
 
     def _place(self) -> None:
@@ -202,8 +211,13 @@ class Operations:
         outputs = [*map(self._new, tensors)]
         operation = Recorded(self.count(), name, program, (*inputs,), (*outputs,), **more)
         self.recorded.append(operation)
-        if not self.depends.isdisjoint(inputs):
-            self.depends.update(outputs)
+        of_states = self.depends.intersection(inputs)
+        self.depends.update(outputs if of_states else ())
+        if name in PRODUCTS:
+            self.readable.update(outputs if len(of_states) > 1 else ())
+        elif (not name or name in OPERATIONS) and not self.readable.isdisjoint(of_states):
+            is_known = all(v in self.readable or v in self.kept for v in of_states)
+            self.readable.update(outputs if is_known else ())
         return outputs
 
     def _prepare(
@@ -225,8 +239,8 @@ class Operations:
         kind, func, args, kwargs, given, out = done
         outputs, name = tensors_in(out), kind.name
         known = [self._value(t) for t in given]
-        is_seen = kind.is_view and all(_lies(t) in self.memory[t] for t in outputs)
-        if name in NEW or not outputs or is_seen or all(v is None for v in known):
+        is_seen = not kind.writes and all(self.memory[t] for t in outputs)
+        if name in NEW or is_seen or all(v is None for v in known):
             return
         pairs = zip(given, known, strict=True)
         inputs = [self._constant(t) if v is None else v for t, v in pairs]
@@ -257,12 +271,10 @@ class Operations:
         """Note of a memory that was written into in part what it holds as a whole."""
         types, whole = (self.types[part], self.types[before]), self._typed(self.types[before])
         self.memory[tensor] = {lies: whole, _lies(tensor): part}
-        if prod(types[0].shape) == prod(types[1].shape):
-            program = seen_as(types[0], _lies(tensor), types[1], lies)
-            inputs: tuple[int, ...] = (part,)
-        else:
-            program = with_part(types[0], _lies(tensor), types[1], lies)
-            inputs = (before, part)
+        inputs: tuple[int, ...] = (before, part)
+        program = with_part(types[0], _lies(tensor), types[1], lies)
+        if prod(types[0].shape) == prod(types[1].shape):  # of what was there nothing is left
+            inputs, program = (part,), seen_as(types[0], _lies(tensor), types[1], lies)
         self.recorded.append(Recorded(self.count(), "", program, inputs, (whole,)))
         if not self.depends.isdisjoint(inputs):
             self.depends.add(whole)
@@ -272,7 +284,9 @@ class Operations:
         name, given, size = done.kind.name, done.given, max(t.numel() for t in tensors_in(done.out))
         places: Iterable[int] = ()
         if name in LOGITS:
-            places = (0,)
+            places = (0,) if inputs[0] not in self.readable else ()
+        elif name in PRODUCTS and sum(v in self.depends for v in inputs) > 1:
+            places = range(len(given))
         elif name.startswith(FUSED):
             places = (i for i in range(len(given)) if i != 2)
         elif name in MASKING:
@@ -316,9 +330,11 @@ class Operations:
         for layer, operations in of_layers.items():
             if any(map(self._may_be_told, operations)):
                 ends = {v for v, layers_of in taken.items() if layers_of - {layer}}
-                of_layer = self._layer(layer, _with_fixed(operations, fixed), ends)
-                if of_layer.record is not None or of_layer.anatomy.unread:
-                    layers.append(of_layer)
+                layers.append(self._layer(layer, _with_fixed(operations, fixed), ends))
+        numbers = [(of.anatomy, of.record) for of in layers]
+        records = iter(self.read([pair for pair in numbers if pair[1]]))
+        told = [of._replace(record=next(records, None) if of.record else None) for of in layers]
+        layers[:] = [of for of in told if of.record is not None or of.anatomy.unread]
 
     def _may_be_told(self, operation: Recorded) -> bool:
         name = operation.name
@@ -343,13 +359,12 @@ class Operations:
     def _layer(
         self, layer: int, operations: Sequence[Recorded], outside: set[int]
     ) -> RecognisedLayer:
-        """Return what is recognised in the operations of a layer, some of whose values leave it."""
+        """Return what is recognised in a layer, some of whose values leave it, and numbers of it."""
         graph, names, numbers = self._named_graph(operations, outside)
         anatomy = _anatomy(graph)
         known = {v: self.kept[u] for u, v in numbers.items() if u in self.kept}
         is_known = bool(anatomy.attentions or anatomy.routers)
-        record = self.read(anatomy, known) if is_known else None
-        return RecognisedLayer(layer, anatomy, record, names)
+        return RecognisedLayer(layer, anatomy, known if is_known else None, names)
 
     def _is_wide(self, v: int) -> bool:
         return len(self.types[v].shape) > AXES_OF_TOKENS
@@ -428,15 +443,18 @@ def _lies(tensor: Tensor) -> Lies:
 
 def _spec(args: Arguments, kwargs: Named, given: Sequence[Any]) -> tuple[Any, Any]:
     """Return arguments with operands for tensors; these alone if others cannot be compared."""
-    spec = _tuples(mapped((args, [*kwargs.items()]), Operand.of))
+    spec = _compared(args), _compared([*kwargs.items()])
     try:
         hash(spec)
     except TypeError:
         return tuple(map(Operand.of, given)), ()
-    return spec[0], spec[1]
+    return spec
 
 
-def _tuples(given: Any) -> Any:
-    """Return arguments that can be compared."""
-    is_several = isinstance(given, tuple | list) and not isinstance(given, Operand)
-    return tuple(map(_tuples, given)) if is_several else given
+def _compared(given: Any) -> Any:
+    """Return arguments that can be compared, with operands for tensors."""
+    if type(given) in PLAIN:
+        return given
+    if isinstance(given, tuple | list):
+        return tuple(map(_compared, given))
+    return Operand.of(given) if is_tensor(given) else given

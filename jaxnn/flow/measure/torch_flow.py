@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ...arrays.compiled import Numbers
+from ...arrays.compiled import Numbers, compiled
 from ...arrays.rows import ScaledRows
 from ...jaxpr.numpy_programs import few_by_numpy
 from ...models import Program
@@ -55,7 +55,7 @@ class TorchStateRecord(NamedTuple):
 
 def torch_flow(program: Program, entries: bool = False) -> Flow:
     """Return the flow of a module of PyTorch, at every cut between its blocks."""
-    measured = measured_module(program.call, program.cuts, look_for(entries), recognised_record)
+    measured = measured_module(program.call, program.cuts, look_for(entries), recognised_records)
     handed = {name: floats_of(v) for name, v in program.data.items()}
     return _flow_of(measured, handed, entries)
 
@@ -242,16 +242,26 @@ def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, An
     )
 
 
-def recognised_record(anatomy: Anatomy, known: Mapping[int, Any]) -> RecognisedRecord:
-    """Return the record of what is recognised in a layer, given numbers of its values."""
-    needed, read = _reading(anatomy, tuple(known))
-    record: RecognisedRecord = read({v: numbers_of(known[v]) for v in needed})
-    return record
+def recognised_records(
+    layers: Sequence[tuple[Anatomy, Mapping[int, Any]]],
+) -> Sequence[RecognisedRecord]:
+    """Return the record of each layer, given its anatomy and numbers of its values."""
+    alike: dict[tuple[Anatomy, tuple[int, ...]], list[int]] = {}
+    for i, (anatomy, known) in enumerate(layers):
+        alike.setdefault((anatomy, tuple(known)), []).append(i)
+    records: dict[int, RecognisedRecord] = {}
+    for (anatomy, known_values), places in alike.items():
+        needed, read = _reading(anatomy, known_values)
+        stacks = {v: np.stack([numbers_of(layers[i][1][v]) for i in places]) for v in needed}
+        together = jax.device_get(read(stacks))
+        for place, i in enumerate(places):
+            records[i] = jax.tree.map(lambda v, place=place: v[place], together)
+    return [records[i] for i in range(len(layers))]
 
 
 @lru_cache(maxsize=LAYERS)
 def _reading(anatomy: Anatomy, known: tuple[int, ...]) -> tuple[list[int], Callable[..., Any]]:
-    """Return the values that are needed, of known ones, and the function that reads them."""
+    """Return the values that are needed, of known ones, and the function that reads stacks."""
     graph: Any = anatomy.graph
 
     def read(numbers: dict[int, Any]) -> RecognisedRecord:
@@ -262,7 +272,16 @@ def _reading(anatomy: Anatomy, known: tuple[int, ...]) -> tuple[list[int], Calla
     program: Any = jax.make_jaxpr(read)({v: graph.flat.types[v] for v in known}).jaxpr
     taken = {id(v) for eqn in program.eqns for v in eqn.invars} | {*map(id, program.outvars)}
     pairs = zip(sorted(known), program.invars, strict=True)
-    return [v for v, variable in pairs if id(variable) in taken], few_by_numpy(read)
+    # Logits are many: of large ones those of a layer are there at a time.
+    largest = max(prod(v.aval.shape) for eqn in program.eqns for v in eqn.outvars)
+
+    def read_all(stacks: dict[int, Any]) -> RecognisedRecord:
+        at_a_time = max(TOGETHER // largest, 1)
+        records: RecognisedRecord = jax.lax.map(read, stacks, batch_size=at_a_time)
+        return records
+
+    by = few_by_numpy if largest <= TOGETHER else compiled
+    return [v for v, variable in pairs if id(variable) in taken], by(read_all)
 
 
 def _recurrences(steps: Sequence[RecurrentSteps], dtype: jnp.dtype) -> Recurrences | None:
