@@ -9,7 +9,6 @@ of which nothing is known, or that it is done entry by entry; torch runs it wher
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
-from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +28,8 @@ CONVOLUTION, RELU = "convolution", "relu"
 # Numbers that readers may ask for: of what goes in, of a mask, and of what comes out.
 LOGITS = ("_softmax", "_safe_softmax", "exp", "amax", "max")
 MASKING = ("masked_fill", "where", "add", "mul")
-CHOSEN = ("topk", "max", "argmax", "sigmoid")
+SELECTING = ("topk", "max", "argmax")
+CHOSEN = (*SELECTING, "sigmoid")
 BATCH_NORMS = (
     *("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
     *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),

@@ -26,6 +26,7 @@ from .aten import (
     NEW,
     OPERATIONS,
     PRODUCTS,
+    SELECTING,
     Lies,
     Operand,
     program_of,
@@ -371,11 +372,12 @@ class Operations:
 
     def _named_graph(self, operations: Sequence[Recorded], outside: set[int]) -> NamedGraph:
         """Return the graph of operations, of which some values go elsewhere."""
-        made = {v for operation in operations for v in operation.outputs}
+        made = dict.fromkeys(v for operation in operations for v in operation.outputs)
         taken = dict.fromkeys(v for operation in operations for v in operation.inputs)
         entering = [v for v in taken if v not in made]
         used = {self.names[v] for v in entering if v in self.names}
-        used.update(*(names for _, names in self.lists if not used.isdisjoint(names)))
+        if any(operation.name in SELECTING for operation in operations):
+            used.update(*(names for _, names in self.lists if not used.isdisjoint(names)))
         arrays = dict(sorted((name, v) for v, name in self.names.items() if name in used))
         constants = [v for v in entering if v not in self.names and v not in self.depends]
         states = [v for v in entering if v in self.depends]
