@@ -360,7 +360,7 @@ class Operations:
     def _layer(
         self, layer: int, operations: Sequence[Recorded], outside: set[int]
     ) -> RecognisedLayer:
-        """Return what is recognised in a layer, some of whose values leave it, and numbers of it."""
+        """Return what is recognised in a layer, and its numbers; some of its values leave it."""
         graph, names, numbers = self._named_graph(operations, outside)
         anatomy = _anatomy(graph)
         known = {v: self.kept[u] for u, v in numbers.items() if u in self.kept}
