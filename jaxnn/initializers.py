@@ -140,7 +140,7 @@ def _draw_runs(
 
     def draw(i: int) -> Draw:
         scheme = weights[i]
-        if isinstance(scheme, _LooksLinear):
+        if isinstance(scheme, _Orthogonal):
             scheme = replace(scheme, first=i == 0, last=i == top)
         return Draw(scheme, biases[i], shapes[i], dtype)
 
@@ -240,7 +240,7 @@ def looks_linear(sigma_w: float = 1.0) -> Initializer:
 
     Source: Balduzzi et al. 2017, arXiv:1702.08591.
     """
-    return _LooksLinear(_scale("sigma_w", sigma_w))
+    return _Orthogonal(_scale("sigma_w", sigma_w), is_mirrored=True)
 
 
 def find_weights(weights: Weights) -> Initializer:
@@ -335,44 +335,30 @@ class _Plain:
 
 @dataclass(frozen=True)
 class _Orthogonal:
-    """σ_w times orthogonal matrices."""
+    """σ_w times orthogonal matrices, or mirrored ones, which look linear behind a relu."""
 
     sigma_w: float
-
-    def __str__(self) -> str:
-        return f"orthogonal, {self.sigma_w:.4g}"
-
-    @compiled
-    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
-        _fans(shape)
-        return initializers.orthogonal(self.sigma_w)(key, shape, dtype)
-
-
-@dataclass(frozen=True)
-class _LooksLinear:
-    """Mirrored orthogonal matrices; only `init` knows which layer is the first and the last."""
-
-    sigma_w: float
-    first: bool = False
+    is_mirrored: bool = False
+    first: bool = False  # of a network's layers, which `init` knows; these are mirrored once
     last: bool = False
 
     def __str__(self) -> str:
-        return f"looks linear, {self.sigma_w:.4g}"
+        return f"{'looks linear' if self.is_mirrored else 'orthogonal'}, {self.sigma_w:.4g}"
 
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
-        n_in, n_out = _fans(shape)
-        many = shape[:-2]
-        parts_in, parts_out = 1 if self.first else 2, 1 if self.last else 2
-        if n_in % parts_in or n_out % parts_out:
+        fans, parts = _fans(shape), [1, 1]
+        if self.is_mirrored:
+            parts = [1 if self.first else 2, 1 if self.last else 2]
+        (n_in, odd_in), (n_out, odd_out) = map(divmod, fans, parts)
+        if odd_in or odd_out:
             raise ValueError(
                 "weights: looks-linear units are pairs, so hidden layers need an even width, got "
                 f"θ of shape {shape}"
             )
-        half = (*many, n_in // parts_in, n_out // parts_out)
-        w = initializers.orthogonal(self.sigma_w)(key, half, dtype)
-        top = w if self.last else jnp.concatenate([w, -w], axis=-1)
-        return top if self.first else jnp.concatenate([top, -top], axis=-2)
+        w = initializers.orthogonal(self.sigma_w)(key, (*shape[:-2], n_in, n_out), dtype)
+        top = w if parts[1] == 1 else jnp.concatenate([w, -w], axis=-1)
+        return top if parts[0] == 1 else jnp.concatenate([top, -top], axis=-2)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, ...]:

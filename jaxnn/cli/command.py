@@ -12,7 +12,7 @@ import argparse
 import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -71,8 +71,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if settings.command is None:
             _parser().print_help()
             return USER_MISTAKE
-        run: Callable[[argparse.Namespace], int] = settings.run
-        return run(settings)
+        return int(settings.run(settings))
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
     except MemoryError as failure:
@@ -109,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         f"repository: python -m experiments --help. {EXIT_CODES}",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"jaxnn {_version('jaxnn')}")
+    parser.add_argument("--version", action="version", version=f"jaxnn {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     version = commands.add_parser("version", help="print versions and devices")
@@ -179,16 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _version(package: str) -> str:
-    """Return the version of a package; of jaxnn that of the code which runs, installed or not."""
-    if package == "jaxnn":
-        return str(sys.modules["jaxnn"].__version__)
-    return metadata.version(package)
+def _version() -> str:
+    return str(sys.modules["jaxnn"].__version__)  # of the code that runs, installed or not
 
 
 def _print_versions(settings: argparse.Namespace) -> int:
-    for package in ("jaxnn", "jax", "jaxlib"):
-        print(package, _version(package))
+    print("jaxnn", _version())
+    for package in ("jax", "jaxlib"):
+        print(package, metadata.version(package))
     print("Python", platform.python_version())
     print("devices", ", ".join(map(str, platforms.devices())))
     return 0
@@ -239,10 +236,8 @@ def _checkup(settings: argparse.Namespace) -> int:
         result = contract.checked_up(code, settings.steps)
     target = f"{code.name}() of {code.path.name}"
     print(printing.wrapped(diagnosis.subtitle(result.diagnosis, target)), end="\n\n")
-    colour = "green" if result.learns else "red"
     to_try = f"{TRY}: jaxnn diagnose {settings.network} --cures."
-    for sentence in result.ending(to_try, where="below"):
-        print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
+    _print_each((text, not result.learns) for text in result.ending(to_try, where="below"))
     if result.trials is not None and result.trials.tried:
         print("", *str(result.trials).splitlines(), sep="\n")
     return INTERRUPTED if result.course.interrupted else 0
@@ -254,9 +249,14 @@ def _print(result: Diagnosis, target: str, to_try: str) -> None:
     print(*table, sep="\n", end="\n\n")
     with live(piped=True):
         sentences = [*diagnosis.with_faults(result, to_try)]
+    _print_each(sentences)
+
+
+def _print_each(sentences: Iterable[tuple[str, bool]]) -> None:
+    """Print sentences, each with whether it says what is wrong."""
     for sentence, is_wrong in sentences:
         colour = "red" if is_wrong else "green"
-        print(printing.emphasised(printing.wrapped(sentence), colour))
+        print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
 
 
 def _print_cures(result: Diagnosis) -> Cures:
@@ -264,9 +264,7 @@ def _print_cures(result: Diagnosis) -> Cures:
     print()
     with live(piped=True):
         tried = result.cures
-    for text, works in tried.lines:
-        colour = "green" if works else "red"
-        print(printing.emphasised(printing.wrapped(clean(text)), colour))
+    _print_each((text, not works) for text, works in tried.lines)
     if not len(tried):
         print(*tried.sentences[1:])
     elif tried.interrupted:

@@ -115,20 +115,12 @@ def _identity_prime(z: Array) -> Array:
 # σ(z) = 1 / (1 + e^-z);  σ′ = σ(z) (1 - σ(z)) = σ(z) σ(-z) = e / (1 + e)² with e = e^-|z|
 
 
-def _sigmoid(z: Array) -> Array:
-    return lax.logistic(z)
-
-
 def _sigmoid_prime(z: Array) -> Array:
     e = jnp.exp(-jnp.abs(z))
     return e / jnp.square(1 + e)
 
 
 # σ(z) = tanh z;  σ′ = 1 - tanh² z = sech² z = 4 e / (1 + e)² with e = e^-2|z|
-
-
-def _tanh(z: Array) -> Array:
-    return jnp.tanh(z)
 
 
 def _tanh_prime(z: Array) -> Array:
@@ -200,10 +192,6 @@ def _selu_prime(z: Array) -> Array:
 
 def _softplus(z: Array) -> Array:
     return jnp.logaddexp(z, 0)
-
-
-def _softplus_prime(z: Array) -> Array:
-    return lax.logistic(z)
 
 
 # σ(z) = z / (1 + |z|);  σ′ = 1 / (1 + |z|)²
@@ -282,23 +270,8 @@ def _mish_prime(z: Array) -> Array:
 # σ(z) = erf z;  σ′ = 2/√π e^-z²
 
 
-def _erf(z: Array) -> Array:
-    return lax.erf(z)
-
-
 def _erf_prime(z: Array) -> Array:
     return 2 / math.sqrt(math.pi) * jnp.exp(-jnp.square(z))
-
-
-# σ(z) = sin z;  σ′ = cos z
-
-
-def _sin(z: Array) -> Array:
-    return jnp.sin(z)
-
-
-def _sin_prime(z: Array) -> Array:
-    return jnp.cos(z)
 
 
 # σ(z) = min(max(z, -1), 1);  σ′ = 1 for -1 <= z <= 1, else 0
@@ -327,8 +300,8 @@ ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
         Activation("identity", _identity, _identity_prime, homogeneous=True, increasing=True),
-        Activation("sigmoid", _sigmoid, _sigmoid_prime, increasing=True),
-        Activation("tanh", _tanh, _tanh_prime, increasing=True),
+        Activation("sigmoid", lax.logistic, _sigmoid_prime, increasing=True),
+        Activation("tanh", lax.tanh, _tanh_prime, increasing=True),
         Activation("relu", _relu, _relu_prime, kinks=(0.0,), homogeneous=True, increasing=True),
         Activation(
             "leaky_relu",
@@ -340,14 +313,14 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation("elu", _elu, _elu_prime, increasing=True),
         Activation("selu", _selu, _selu_prime, kinks=(0.0,), increasing=True),
-        Activation("softplus", _softplus, _softplus_prime, increasing=True),
+        Activation("softplus", _softplus, lax.logistic, increasing=True),
         Activation("softsign", _softsign, _softsign_prime, increasing=True),
         Activation("silu", _silu, _silu_prime),
         Activation("gelu", _gelu, _gelu_prime),
         Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_prime),
         Activation("mish", _mish, _mish_prime),
-        Activation("erf", _erf, _erf_prime, increasing=True),
-        Activation("sin", _sin, _sin_prime),
+        Activation("erf", lax.erf, _erf_prime, increasing=True),
+        Activation("sin", lax.sin, lax.cos),
         Activation("hard_tanh", _hard_tanh, _hard_tanh_prime, kinks=(-1.0, 1.0), increasing=True),
         Activation("relu6", _relu6, _relu6_prime, kinks=(0.0, 6.0), increasing=True),
     )

@@ -97,11 +97,7 @@ def _binary_delta_a(z: Array, y: Array) -> Array:
     return _ratio(1 - y, lax.logistic(-z)) - _ratio(y, lax.logistic(z))
 
 
-# Multiclass: softmax and cross-entropy.
-
-
-def _softmax(z: Array) -> Array:
-    return jax.nn.softmax(z, axis=-1)
+# Multiclass: softmax, over the last axis, and cross-entropy.
 
 
 def _cross_entropy(z: Array, y: Array) -> Array:
@@ -110,11 +106,11 @@ def _cross_entropy(z: Array, y: Array) -> Array:
 
 
 def _softmax_minus_y(z: Array, y: Array) -> Array:
-    return _softmax(z) - y
+    return jax.nn.softmax(z) - y
 
 
 def _multiclass_delta_a(z: Array, y: Array) -> Array:
-    return -_ratio(y, _softmax(z))
+    return -_ratio(y, jax.nn.softmax(z))
 
 
 def _minus_log_softmax(z: Array, y: Array) -> Array:
@@ -147,7 +143,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             "multiclass",
-            output=_softmax,
+            output=jax.nn.softmax,
             loss=_cross_entropy,
             delta_z=_softmax_minus_y,
             delta_a=_multiclass_delta_a,

@@ -32,7 +32,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +167,7 @@ def _along(axis: str, sizes: list[int], found: list[OfSize]) -> Scaling:
                 f"{size} and {len(layers[0])} at {sizes[0]}, or other paths"
             )
     shapes = tuple(zip(*(of_size.values() for of_size in arrays), strict=True))
-    fields = (np.array(field) for field in zip(*records, strict=True))
+    fields = map(np.array, zip(*records, strict=True))
     dtype = np.dtype(jnp.result_type(float)).name
     return Scaling(axis, tuple(sizes), layers[0], tuple(arrays[0]), shapes, dtype, *fields)
 
@@ -181,14 +182,12 @@ def _at_size(build: Build, size: int, given: Program, steps: int, seeds: int) ->
             "activations becomes one by jaxnn.as_network(module)"
         )
     trainee = trainee_of(program)
-    courses = []
-    for seed in range(seeds):
-        tree = trainee.tree
-        if seed:
-            tree = _filled(tree, _returned(build, size, seed)[0], f"size {size} for seed {seed}")
-        course = _course(trainee._replace(tree=tree), optimizer, steps, given.xs)
-        courses.append([np.asarray(v, np.float64) for v in course])
-    *fields, branches = (np.array(field) for field in zip(*courses, strict=True))
+    trees = [trainee.tree]
+    for seed in range(1, seeds):
+        other = _returned(build, size, seed)[0]
+        trees.append(_filled(trainee.tree, other, f"size {size} for seed {seed}"))
+    courses = [_course(trainee._replace(tree=tree), optimizer, steps, given.xs) for tree in trees]
+    *fields, branches = (np.array(v, np.float64) for v in zip(*courses, strict=True))
     flat = jax.tree_util.tree_flatten_with_path(learned(trainee.tree))[0]
     shapes = {jax.tree_util.keystr(path): np.shape(v) for path, v in flat}
     return trainee.net.names, shapes, [*fields, branches[:, 0]]
@@ -205,8 +204,8 @@ def _at_places(of_depth: OfSize) -> OfSize:
     for i, path in enumerate(arrays):
         kinds.setdefault(NUMBER.sub("*", path), []).append(i)
     updates = [log_rms_along(-1, update[..., which]) for which in kinds.values()]
-    counts = [math.prod(shape) for shape in arrays.values()]
-    entries: Shapes = {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
+    counts = np.array([*map(math.prod, arrays.values())])
+    entries: Shapes = {path: (int(counts[which].sum()),) for path, which in kinds.items()}
     names = ("first", *PLACES, "last but one", "last")
     return names, entries, [size[..., at], change[..., at], np.stack(updates, axis=-1), branch]
 
@@ -241,28 +240,17 @@ def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> t
     """Train for some steps; return the fields of Scaling, each with an axis of steps in front."""
     start, opt_state = begun(trainee, optimizer)
 
-    def step(carry: tuple[_Before, PyTree, PyTree], _: None) -> tuple[Any, tuple[Array, ...]]:
+    def step(carry: tuple[Any, ...], _: None) -> tuple[Any, tuple[Array, ...]]:
         before, now, opt_state = carry  # of the step after the last, the states before it alone
         *after, _loss, (_output, states) = descended(trainee, optimizer, now, opt_state, xs, _main)
-        changes, updates = (
-            jax.tree.map(jnp.subtract, *both)
-            for both in ((states, before.states), (now, before.floats))
-        )
-        sizes, changed = _log_sizes(states), _log_sizes(changes)
-        record = sizes, changed, _log_sizes_of_arrays(updates), _log_branch(states)
-        return (_Before(now, states), *after), record
+        floats, changes = jax.tree.map(jnp.subtract, (now, states), before)
+        updates = jnp.stack([_log_rms(whole(at_least_float32(v))) for v in jax.tree.leaves(floats)])
+        record = _log_sizes(states), _log_sizes(changes), updates, _log_branch(states)
+        return ((now, states), *after), record
 
-    before = _Before(start, loss_through(trainee, xs, _main)(start)[1][1])
-    carry = before, start, opt_state
-    record: tuple[Array, ...] = lax.scan(step, carry, length=steps + 1)[1]
+    before = start, loss_through(trainee, xs, _main)(start)[1][1]
+    record: tuple[Array, ...] = lax.scan(step, (before, start, opt_state), length=steps + 1)[1]
     return record
-
-
-class _Before(NamedTuple):
-    """Parameters and states before a step."""
-
-    floats: PyTree
-    states: list[Kept]
 
 
 def _main(state: PyTree) -> list[Array]:
@@ -285,22 +273,13 @@ def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
 
 def _log_branch(kept: list[Kept]) -> Float[Array, ""]:
     """Return ln of the root mean square of what layers add to a state below of the same shape."""
-    runs: list[Array] = []  # of layers of one shape that follow each other, (layers, entries)
+    parts: list[Array] = []  # of layers that follow each other, (layers, entries)
     for of_links in map(_rows, kept):
         alike = len({v.shape for v in of_links}) == 1
-        parts = [jnp.stack(of_links, 1).reshape(-1, of_links[0].shape[1])] if alike else of_links
-        for part in parts:
-            if runs and runs[-1].shape[1] == part.shape[1]:
-                runs[-1] = jnp.concatenate([runs[-1], part])
-            else:
-                runs.append(part)
+        parts += [jnp.stack(of_links, 1).reshape(-1, of_links[0].shape[1])] if alike else of_links
+    runs = [jnp.concatenate([*run]) for _, run in groupby(parts, lambda part: part.shape[1])]
     added = [jnp.diff(run, axis=0).ravel() for run in runs if len(run) > 1]
     return _log_rms(jnp.concatenate(added)) if added else jnp.full((), jnp.nan)
-
-
-def _log_sizes_of_arrays(tree: PyTree) -> Float[Array, " P"]:
-    """Return ln of the root mean square of each array."""
-    return jnp.stack([_log_rms(whole(at_least_float32(v))) for v in jax.tree.leaves(tree)])
 
 
 def _log_rms(v: Array) -> Float[Array, ""]:

@@ -66,14 +66,13 @@ class Histogram:
             shares = sums[place, end] - sums[place, first]
             return np.where(self.known, shares, np.nan)
 
-        start, end = np.zeros_like(over), np.full_like(over, BINS)
         return Kept(
             np.broadcast_to(scale, over.shape),
-            between(self.of_entries, zero, end),
+            between(self.of_entries, zero, BINS),
             between(self.of_entries, small, zero),
-            between(self.of_entries, start, over),
-            between(self.of_square, zero, end),
-            between(self.of_square, start, over),
+            between(self.of_entries, 0, over),
+            between(self.of_square, zero, BINS),
+            between(self.of_square, 0, over),
         )
 
     def in_blocks(self, kind: Format) -> Kept:
@@ -82,28 +81,24 @@ class Histogram:
         shares = (np.where(self.known, v[:, i], np.nan) for v in self.blocks)
         return Kept(np.zeros_like(self.top), *shares)
 
-    def by_exponent(self) -> list[dict[int, float]]:
+    def by_exponent(self) -> list[dict[int, int]]:
         """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
-        counts = self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
+        arrays = zip(self.top.tolist(), self._by_octave.tolist(), strict=True)
         return [
-            {
-                int(top) - octave: float(octaves[octave])
-                for octave in np.flatnonzero(octaves > 0).tolist()
-            }
-            for top, octaves in zip(self.top, counts, strict=True)
+            {top - octave: int(count) for octave, count in enumerate(counts) if count > 0}
+            for top, counts in arrays
         ]
 
     def exponents(self, shares: Sequence[float]) -> np.ndarray:
         """Return the exponents k up to which such shares of the nonzero entries lie, (N, S)."""
-        rows = []
-        for counts, known in zip(self.by_exponent(), self.known, strict=True):
-            exponents = np.array(sorted(counts), float)
-            total = np.cumsum([counts[int(k)] for k in exponents])
-            if not known or not len(total):
-                rows.append(np.full(len(shares), np.nan))
-                continue
-            rows.append(exponents[np.searchsorted(total, np.array(shares) * total[-1])])
-        return np.array(rows).reshape(-1, len(shares))
+        total = np.cumsum(self._by_octave[:, ::-1], axis=1)[:, None]  # from the smallest up
+        first = np.argmax(total >= np.array(shares)[:, None] * total[..., -1:], axis=-1)
+        k = self.top[:, None] - (OCTAVES - 1 - first)
+        return np.where(self.full[:, None], k, np.nan)
+
+    @property
+    def _by_octave(self) -> np.ndarray:
+        return self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
 
     def largest_scale(self, kind: Format) -> np.ndarray:
         """Return the largest k for which nothing of each array overflows; 0 of zeros."""
@@ -183,20 +178,19 @@ def rows_of(flow: Any, of: str) -> list[dict[str, Any]]:
         is_left = of == "delta_parameter"
         hint = "; of PyTorch Δ of parameters is not counted by entries" if is_left else ""
         raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}{hint}")
-    layers, paths = layers_of(flow, of), flow.parameters.paths if "parameter" in of else None
+    layers = layers_of(flow, of)
     deltas = [found[kind] for kind in SCALED if kind in found]
-    rows = []
-    for kind in (*NARROW, *BLOCKS):
-        k = None
-        if of in SCALED and kind in NARROW:
-            k = loss_scale(kind, deltas).best
-        for scaling, kept in scalings(kind, found[of], k):
-            shares = zip(*(v.tolist() for v in kept), strict=True)
-            for i, (layer, values) in enumerate(zip(layers, shares, strict=True)):
-                name = flow.names[layer - 1] if layer <= len(flow.names) else ""
-                path = {} if paths is None else {"path": paths[i]}
-                row = {"layer": layer, "name": name, **path, "format": kind.name}
-                rows.append(
-                    row | {"scaling": scaling} | dict(zip(Kept._fields, values, strict=True))
-                )
-    return rows
+    scales = {kind: loss_scale(kind, deltas).best for kind in NARROW if of in SCALED}
+    names = [flow.names[layer - 1] if layer <= len(flow.names) else "" for layer in layers]
+    places = [{"layer": v, "name": name} for v, name in zip(layers, names, strict=True)]
+    if "parameter" in of:
+        pairs = zip(places, flow.parameters.paths, strict=True)
+        places = [place | {"path": path} for place, path in pairs]
+    return [
+        place
+        | {"format": kind.name, "scaling": scaling}
+        | dict(zip(Kept._fields, values, strict=True))
+        for kind in (*NARROW, *BLOCKS)
+        for scaling, kept in scalings(kind, found[of], scales.get(kind))
+        for place, values in zip(places, zip(*(v.tolist() for v in kept), strict=True), strict=True)
+    ]

@@ -38,11 +38,11 @@ WORDS = {
     "loss": " with the loss multiplied by 2^{}",
     "tensor": " with one scale a tensor",
     "block": " in blocks",
-}
-ORDER = tuple(WORDS)  # the simplest first
-DIGITS = {kind.name: kind.digits for kind in (*NARROW, *BLOCKS)}
+}  # the simplest first
+ORDER = tuple(WORDS)
+DIGITS = {kind.name: kind.digits for kind in (*NARROW, *BLOCKS)} | {"float32": 0}
 Row = dict[str, Any]  # as a table has it, by the names of its columns
-WIDER = "float32"  # where no narrow format keeps enough
+WIDER = ("float32", "none", 0, 32.0, 1.0)  # where no narrow format keeps enough
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _check(keep: float, formats: Sequence[str]) -> None:
 def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
     """Return what a choice for all Δ costs, to be compared: bits, then scales, then digits."""
     scales = [ORDER.index(row["scaling"]) for row in rows]
-    digits = sum(DIGITS.get(row["format"], 0) for row in rows)
+    digits = sum(DIGITS[row["format"]] for row in rows)
     return sum(row["bits"] for row in rows), len({*scales} - {0}), sum(scales), -digits
 
 
@@ -187,15 +187,13 @@ def _rows(
     options.sort(key=lambda option: (option[0].bits, ORDER.index(option[1]), -option[0].digits))
     for layer in sorted(set(layers[arrays.known].tolist())):
         inside = (layers == layer) & arrays.known
-        row = {"layer": layer, "of": what, "format": WIDER, "scaling": "none", "scale": 0}
-        row |= {"bits": 32.0, "kept": 1.0}
-        for kind, scaling, square in options:
-            least = float(square[inside].min())
-            if least >= keep:
-                row |= {"format": kind.name, "scaling": scaling, "bits": float(kind.bits)}
-                row |= {"scale": scale if scaling == "loss" else 0, "kept": least}
-                break
-        yield row
+        fitting = (
+            (kind.name, scaling, scale if scaling == "loss" else 0, float(kind.bits), least)
+            for kind, scaling, square in options
+            if (least := float(square[inside].min())) >= keep
+        )
+        names = ("format", "scaling", "scale", "bits", "kept")
+        yield {"layer": layer, "of": what} | dict(zip(names, next(fitting, WIDER), strict=True))
 
 
 def _in_words(row: Row) -> str:

@@ -1,21 +1,23 @@
 """Charts of flows, for a notebook or a file; with the extra `charts` (Altair)."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ...distribution import install_command
 from ...texts import drawable
-from ..formats.format_loss import histograms
+from ..formats.format_loss import histograms, layers_of
 from ..formats.number_formats import NARROW
 from ..formats.ranges import FORMATS, NOISE
 from .table import assert_one, findings_as_html
 
 Altair = Any  # a chart of Altair, or a channel of one
+Panel = tuple[str, list[Altair]]  # its title, and what is drawn
 Json = Any
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
@@ -40,14 +42,6 @@ PICTURES = {
     "state": "Entries of the states by exponent",
     "parameter": "Entries of parameters by exponent",
 }
-
-
-class ChartPanel(NamedTuple):
-    """One chart of a flow: its title, the column on its vertical axis, and what is drawn."""
-
-    title: str
-    column: str
-    layers: list[Any]
 
 
 def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
@@ -96,9 +90,10 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for row in flow.table()
     ]
     rows, labels = drawable_rows((rows, labels))  # no other text is a user's
+    panels = [*by_layer(rows, labels), *(by_exponent(flows[0]) if len(flows) == 1 else ())]
     drawn = [
-        alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
-        for panel in (*panels(rows, labels), *(exponents(flows[0]) if len(flows) == 1 else ()))
+        alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+        for title, layers in panels
     ]
     return styled(alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18))
 
@@ -158,40 +153,81 @@ def svg(chart: Altair) -> str:
     return text.replace(INK, "currentColor").replace("\n", " ")
 
 
-def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[ChartPanel]:
-    """Return the panels for rows of labelled flows; None where there is no number to draw."""
+def by_layer(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[Panel]:
+    """Yield the panels for rows of labelled flows; None where there is no number to draw."""
     alt = load_altair()
-    found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
-    if any(row.get("log10_spread") is not None for row in rows):
-        found.append(_examples(alt, rows, labels))
-    return found
+    axis = alt.Axis(tickMinStep=1, format="d")
+    base = alt.Chart().encode(
+        alt.X("layer:Q", title="layer", axis=axis, scale=alt.Scale(nice=False)),
+        alt.Color(
+            "flow:N",
+            scale=alt.Scale(domain=[*labels], range=[*CATEGORIES]),
+            legend=alt.Legend() if len(labels) > 1 else None,
+        ),
+        tooltip=["name:N", "layer:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in DRAWN)],
+    )
+    few = max(row["layer"] for row in rows) <= FEW
+    thick = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
+
+    def known(*columns: str) -> list[float]:
+        return [v for row in rows for name in columns if (v := row.get(name)) is not None]
+
+    def line(column: str, title: str, zero: bool = False) -> Altair:
+        return thick.encode(alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=zero)))
+
+    def dashed(column: str) -> list[Altair]:
+        dashes = base.mark_line(strokeDash=[5, 3]).encode(alt.Y(f"{column}:Q"))
+        return [dashes] if known(column) else []
+
+    ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
+    theory = dashed("log10_delta_theory")
+    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
+    yield (
+        "Gradient of an example: root mean square, and the smallest to the largest"
+        + "; dashed: theory" * len(theory),
+        [
+            base.mark_area(opacity=0.18).encode(*ends),
+            line("log10_delta_rms", "log₁₀ ‖Δ‖"),
+            *theory,
+            *_limits(alt, tiny, known("log10_delta_rms", "log10_delta_theory")),
+        ],
+    )
+    yield (
+        "Effect of the layer above on the gradient",
+        [line("log10_gain", "decades a layer, downwards", zero=True)],
+    )
+    if known("log10_spread"):
+        tangent = dashed("log10_tangent")
+        noise = {
+            n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
+            for n in FORMATS
+            if not n.startswith("float8")
+        }
+        yield (
+            "What differs between examples; dotted: rounding"
+            + ", dashed: without it" * len(tangent),
+            [
+                line("log10_spread", "log₁₀, relative to the state"),
+                *tangent,
+                *_limits(alt, noise, known("log10_spread", "log10_tangent")),
+            ],
+        )
 
 
-def exponents(flow: Any) -> list[ChartPanel]:
-    """Return the panels of a flow's entries by exponent; none if they were not counted."""
+def by_exponent(flow: Any) -> Iterator[Panel]:
+    """Yield the panels of a flow's entries by exponent; none if they were not counted."""
     alt = load_altair()
-    if flow.entries is None:
-        return []
-    found = histograms(flow.entries)
-    panels = []
+    found = {} if flow.entries is None else histograms(flow.entries)
     for part, title in PICTURES.items():
+        counted: dict[int, Counter[int]] = {}
         if part in found:
-            layers = (
-                flow.parameters.layers if part == "parameter" else range(1, len(flow.names) + 1)
-            )
-            counted: dict[int, dict[int, float]] = {}
-            for layer, counts in zip(layers, found[part].by_exponent(), strict=True):
-                in_layer = counted.setdefault(layer, {})
-                for k, count in counts.items():
-                    in_layer[k] = in_layer.get(k, 0) + count
-            if any(counted.values()):
-                panels.append(
-                    ChartPanel(f"{title}; bars: ranges of formats", part, _heat(alt, counted))
-                )
-    return panels
+            for layer, counts in zip(layers_of(flow, part), found[part].by_exponent(), strict=True):
+                counted.setdefault(layer, Counter()).update(counts)
+        if any(counted.values()):
+            yield f"{title}; bars: ranges of formats", _heat(alt, counted)
 
 
-def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
+def _heat(alt: ModuleType, counted: Mapping[int, Mapping[int, float]]) -> list[Any]:
     """Return the layers of a chart of shares by layer and exponent, with the ranges of formats."""
     shares = {
         layer: {k: count / sum(counts.values()) for k, count in counts.items()}
@@ -299,69 +335,7 @@ def _drawable(row: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of a row that are drawn, null where there is none to draw."""
     numbers = {name: row[name] for name in DRAWN if name in row}
     finite = {name: v if np.isfinite(v) else None for name, v in numbers.items()}
-    return {"layer": row["layer"], "name": row["name"], "rank": _finite(row.get("rank")), **finite}
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else value
-
-
-def _base(alt: ModuleType, labels: Sequence[str]) -> Any:
-    legend = alt.Legend() if len(labels) > 1 else None
-    scale = alt.Scale(domain=[*labels], range=[*CATEGORIES])
-    axis = alt.Axis(tickMinStep=1, format="d")
-    return alt.Chart().encode(
-        alt.X("layer:Q", title="layer", axis=axis, scale=alt.Scale(nice=False)),
-        alt.Color("flow:N", scale=scale, legend=legend),
-        tooltip=["name:N", "layer:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in DRAWN)],
-    )
-
-
-def _line(alt: ModuleType, base: Altair, rows: Sequence[dict[str, Any]]) -> Any:
-    few = max(row["layer"] for row in rows) <= FEW
-    return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
-
-
-def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
-    base = _base(alt, labels)
-    y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
-    ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
-    layers = [base.mark_area(opacity=0.18).encode(*ends), _line(alt, base, rows).encode(y)]
-    columns = ("log10_delta_rms", "log10_delta_theory")
-    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
-    title = "Gradient of an example: root mean square, and the smallest to the largest"
-    if any(row.get("log10_delta_theory") is not None for row in rows):
-        theory = alt.Y("log10_delta_theory:Q")
-        layers.append(base.mark_line(strokeDash=[5, 3]).encode(theory))
-        title += "; dashed: theory"
-    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
-    return ChartPanel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
-
-
-def _factors(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
-    y = alt.Y("log10_gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
-    line = _line(alt, _base(alt, labels), rows).encode(y)
-    return ChartPanel("Effect of the layer above on the gradient", "log10_gain", [line])
-
-
-def _examples(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
-    base = _base(alt, labels)
-    axis = "log₁₀, relative to the state"
-    y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
-    line = _line(alt, base, rows).encode(y)
-    lines, title = [line], "What differs between examples; dotted: rounding"
-    if any(row.get("log10_tangent") is not None for row in rows):
-        lines.append(base.mark_line(strokeDash=[5, 3]).encode(alt.Y("log10_tangent:Q")))
-        title += ", dashed: without it"
-    columns = ("log10_spread", "log10_tangent")
-    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
-    noise = {
-        n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
-        for n in FORMATS
-        if not n.startswith("float8")
-    }
-    limits = _limits(alt, noise, values)
-    return ChartPanel(title, "log10_spread", [*lines, *limits])
+    return {"layer": row["layer"], "name": row["name"], **finite}
 
 
 def _limits(alt: ModuleType, levels: dict[str, float], values: list[float]) -> list[Any]:
