@@ -8,6 +8,7 @@ The trainers' packages are imported where a callback is made.
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any, Protocol
 
 from jaxtyping import PyTree
@@ -27,75 +28,71 @@ class Trainer(Protocol):
     global_step: int
 
 
-class _Calls:
-    """The last forward pass of a module in training: its inputs and the loss that it returned."""
-
-    def __init__(self, module: Module, watch: TorchWatch):
-        self.watch = watch
-        self.inputs: PyTree | None = None
-        self.value: Tensor | None = None
-        self.is_heard = True  # not while jaxnn calls it
-        self.hook = module.register_forward_hook(self._keep, with_kwargs=True)
-
-    def _keep(
-        self, module: Module, args: tuple[PyTree, ...], kwargs: dict[str, PyTree], output: PyTree
-    ) -> None:
-        if self.is_heard and module.training:
-            self.inputs = kwargs if kwargs and not args else args
-            with self.watch.guarded("measurement", None):
-                value = own_loss(output)
-                self.value = None if value is None else value.detach()
-
-
 class _Watching:
-    """A watch between the events of a trainer."""
+    """A watch between the events of a trainer, with the last forward pass in training."""
 
     def __init__(self, options: Mapping[str, Any]):
         self.options = options
         self.watch: TorchWatch | None = None
-        self.calls: _Calls | None = None
         self.begun: Begun | None = None
+        self.inputs: PyTree | None = None
+        self.value: Tensor | None = None  # the loss that the module returned
+        self.hook: Any = None  # on the module, while it is trained
+        self.is_heard = True  # not while jaxnn calls it
 
     def start(self, module: Module) -> None:
         """Watch a module, from the start of a training on."""
         if self.watch is None or self.watch.module is not module:
             self.watch = watch(module, **self.options)
         self.stop()
-        self.calls = _Calls(module, self.watch)
+        self.hook = module.register_forward_hook(partial(self._heard, self.watch), with_kwargs=True)
+
+    def _heard(
+        self,
+        watch: TorchWatch,
+        module: Module,
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        output: PyTree,
+    ) -> None:
+        if self.is_heard and module.training:
+            self.inputs = kwargs if kwargs and not args else args
+            with watch.guarded("measurement", None):
+                value = own_loss(output)
+                self.value = None if value is None else value.detach()
 
     def before(self, step: int, labels: Callable[[], PyTree] = lambda: None) -> None:
         """Measure before a step of the optimiser."""
-        watch, calls = self.watch, self.calls
-        if watch is None or calls is None:
+        watch = self.watch
+        if watch is None or self.hook is None:
             return
         if self.begun is not None:  # an error has ended its step
             self.begun.unhook()
-        calls.is_heard = False
+        self.is_heard = False
         with watch.guarded("measurement", step):
-            if calls.inputs is None:
+            if self.inputs is None:
                 raise ValueError(
                     "module: expected the module that is called in each step, got one that is not; "
                     "hand over module=lambda whole: whole.model, or whatever training_step calls"
                 )
             is_due = step % watch.every == 0
-            self.begun = watch.begin(step, calls.inputs, labels() if is_due else None)
-        calls.is_heard = True
+            self.begun = watch.begin(step, self.inputs, labels() if is_due else None)
+        self.is_heard = True
 
     def after(self, value: Number | None = None) -> None:
         """Record what was measured, after the step."""
-        if self.watch is None or self.calls is None:
-            return
-        begun, self.begun = self.begun, None
-        self.watch.end(begun, self.calls.value if value is None else value)
-        self.calls.inputs = self.calls.value = None
+        if self.watch is not None and self.hook is not None:
+            begun, self.begun = self.begun, None
+            self.watch.end(begun, self.value if value is None else value)
+            self.inputs = self.value = None
 
     def stop(self) -> None:
         """Leave the module and torch's optimisers as they were."""
-        if self.calls is not None:
-            self.calls.hook.remove()
+        if self.hook is not None:
+            self.hook.remove()
         if self.begun is not None:
             self.begun.unhook()
-        self.calls = self.begun = None
+        self.hook = self.begun = self.inputs = self.value = None
 
 
 def hugging_face_callback(**options: Any) -> Any:

@@ -31,6 +31,15 @@ from .label_order import LabelOrder, label_order
 Measured = tuple[Flow, Update | None, LabelOrder | None]
 
 
+class StepArrays(NamedTuple):
+    """What a step has: parameters before it and after it, if these are known, and its batch."""
+
+    params: PyTree
+    xs: PyTree
+    ys: PyTree
+    after: PyTree
+
+
 class StepProgram(NamedTuple):
     """The measurement of a step of these types."""
 
@@ -41,31 +50,24 @@ class StepProgram(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        net: Network | Chain,
-        loss: Loss | None,
-        params: PyTree,
-        xs: PyTree,
-        ys: PyTree,
-        after: PyTree,
-        *,
-        entries: bool = False,
+        cls, net: Network | Chain, loss: Loss | None, given: StepArrays, *, entries: bool = False
     ) -> "StepProgram":
         """Return the program for a step that has these arrays, traced or not."""
+        params, xs, ys, _ = given
         if isinstance(net, Chain) and isinstance(net.made_of, Function):
             net = _first_like(_Cut.of(net, net.made_of, xs))
         before = net.params(params) if isinstance(net, Chain) else params
         loss = known_loss(Program((net, before), xs, ys, loss))
-        static, arrays = split_static((net, loss, params, xs, ys, after), {"entries": entries})
+        static, arrays = split_static((net, loss, given), {"entries": entries})
         is_wide: bool = jax.config.jax_enable_x64
         settings = is_wide, jax.config.jax_default_matmul_precision
         types = tuple(map(jax.typeof, arrays))
         return cls(_in_parts(static, types, are_few(arrays), settings), loss, is_wide)
 
     @measuring
-    def __call__(self, params: PyTree, xs: PyTree, ys: PyTree, after: PyTree) -> Measured:
+    def __call__(self, given: StepArrays) -> Measured:
         """Measure a step of numbers; compiles at the first."""
-        _, arrays = split_static((self.loss, params, xs, ys, after))
+        _, arrays = split_static((self.loss, given))
         with jax.enable_x64(self.is_wide), on_mesh_of(arrays):
             measured: Measured = self.parts(arrays)
         return measured
@@ -110,15 +112,13 @@ def _in_parts(static: Statics, types: tuple[Any, ...], is_few: bool, settings: A
 def measured_step(
     net: Network | Chain,
     loss: Loss | None,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    after: PyTree,
+    given: StepArrays,
     *,
     entries: bool = False,
     at_end: bool = False,
 ) -> Measured:
     """Return the flow before a step, what the step did if that is known, and the labels' order."""
+    params, xs, ys, after = given
     chain = net if isinstance(net, Chain) else None
     before = params if chain is None else chain.params(params)
     flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)

@@ -30,7 +30,7 @@ by way of Python, 30 µs for each array that goes in: of a scan over steps once.
 import math
 from _thread import interrupt_main
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,14 @@ from ..arrays.arguments import check_integer
 from ..arrays.compiled import Numbers, Statics, are_few, compiled, split_static, with_static
 from ..arrays.loops import barrier
 from ..arrays.memory import cores
-from ..arrays.rows import as_reals, at_least_float32, can_be_learned
+from ..arrays.rows import (
+    ScaledRows,
+    as_reals,
+    at_least_float32,
+    can_be_learned,
+    log_size_together,
+    log_sizes_of,
+)
 from ..arrays.spread import are_spread, whole
 from ..chain.chain import Chain, decoded, encoded
 from ..chain.parameter_handover import is_array
@@ -67,9 +74,9 @@ from .recorder import (
     WatchOptions,
     one_number,
 )
-from .step_program import Measured, StepProgram, measured_step
+from .step_program import Measured, StepArrays, StepProgram, measured_step
 from .torch_watch import TorchWatch
-from .watched import Line, Writer, theory_of_start
+from .watched import LN10, Line, Writer, theory_of_start
 from .worker import LITTLE, WORKER
 
 StepNumber = int | Numbers
@@ -121,35 +128,34 @@ class Watch(Recorder):
             if self._is_hopeless(at):
                 return
             self._note_untouched(at, params, after)
-            if _are_at_hand(at, params, xs, ys, after, loss):
-                self.look(int(at), params, xs, ys, after, loss)
+            given = StepArrays(params, xs, ys, after)
+            if _are_at_hand(at, given, loss):
+                self.look(int(at), given, loss)
             else:
                 WORKER.start()
-                _watch(self, at, params, xs, ys, after, loss)
+                _watch(self, at, given, loss)
             self._try_batch(at, params, xs, ys)
         except FAULTS as error:
             if self._is_interrupted:
                 raise KeyboardInterrupt from error
             self._unmeasured(step, in_words(error))
 
-    def look(
-        self, step: int, params: PyTree, xs: PyTree, ys: PyTree, after: PyTree, value: Number | None
-    ) -> None:
+    def look(self, step: int, given: StepArrays, value: Number | None) -> None:
         """Measure a step, given as to a call, if that is due; record it before this returns."""
-        given = params, xs, ys, after
+        params, *_, after = given
         loss = one_number("value", value)
-        log10_update = -np.inf if after is None else float(_log10_change(params, after))
-        known = {} if after is None or value is None else {"log10_update": log10_update}
-        is_finite = log10_update < np.inf and (value is None or loss < np.inf)
+        size = -np.inf if after is None else float(_log10_change(params, after))
+        known = np.nan if after is None or value is None else size
+        is_finite = size < np.inf and (value is None or loss < np.inf)
         if self.is_next(step):
             self.note_undone(_entries_by_path(params))
         if self.is_due(step) or not (is_finite or not _breaks(params, after, value)):
             self.last = step, _entries_by_path(params), _entries_by_path(after)
-            program = StepProgram.of(self.net, self.loss, *given, entries=self.options.entries)
-            flow, update, order = program(*given)
-            self.measured(step, flow, update, value, order, **known)
+            program = StepProgram.of(self.net, self.loss, given, entries=self.options.entries)
+            flow, update, order = program(given)
+            self.measured(step, flow, update, value, order, log10_update=known)
         elif value is not None:
-            self.stepped(step, value, **known)
+            self.stepped(step, value, log10_update=known)
 
     def _note_untouched(self, step: StepNumber, params: PyTree, after: PyTree) -> None:
         """Note which arrays no step of an optimiser has made anew, if not all of them."""
@@ -208,8 +214,10 @@ class Watch(Recorder):
             if not WORKER.hand(task, max(LITTLE, sum(v.nbytes for v in copies))):
                 with self.recording(number):
                     self.failed("measurement", number, BEHIND)
-                _, value, log10_update = layout.restored(of_step)
-                unmeasured = partial(self.stepped, number, value, **_known(log10_update))
+                _, value, size = layout.restored(of_step)
+                unmeasured = partial(
+                    self.stepped, number, value, log10_update=one_number("log10_update", size)
+                )
                 WORKER.hand(unmeasured, LITTLE)
         except KeyboardInterrupt:  # JAX makes another error of it
             self._is_interrupted = True
@@ -226,15 +234,15 @@ class Watch(Recorder):
         """Record a step, measured or not; in the worker."""
         try:
             with self.guarded("measurement", step):
-                measured, value, log10_update = layout.restored(numbers)
+                measured, value, size = layout.restored(numbers)
                 if program is not None:
                     measured = program(arrays)
-                known = _known(log10_update)
+                known = one_number("log10_update", size)
                 if measured is None:
-                    self.stepped(step, value, **known)
+                    self.stepped(step, value, log10_update=known)
                 else:
                     flow, update, order = measured
-                    self.measured(step, flow, update, value, order, **known)
+                    self.measured(step, flow, update, value, order, log10_update=known)
         except KeyboardInterrupt:  # of a function of the user's
             interrupt_main()
 
@@ -270,11 +278,6 @@ def _paths_of(net: Network | Chain) -> list[str]:
     return [f"{name}[{i}]" for i in range(len(net.sizes) - 1) for name in ("theta", "b")]
 
 
-def _known(log10_update: np.ndarray | None) -> dict[str, float]:
-    """Return the size of an update as a step is recorded with it, if it is known."""
-    return {} if log10_update is None else {"log10_update": float(log10_update)}
-
-
 class _Handed(NamedTuple):
     """The measurement of a step whose arrays are handed to the host, keys as numbers."""
 
@@ -283,16 +286,16 @@ class _Handed(NamedTuple):
     types: tuple[Any, ...]  # of the arrays
 
     @classmethod
-    def of(cls, watch: Watch, given: PyTree) -> tuple["_Handed", list[Array]]:
+    def of(cls, watch: Watch, given: StepArrays) -> tuple["_Handed", list[Array]]:
         """Return the measurement of a traced step, and what to hand over."""
-        program = StepProgram.of(watch.net, watch.loss, *given, entries=watch.options.entries)
+        program = StepProgram.of(watch.net, watch.loss, given, entries=watch.options.entries)
         static, arrays = split_static(encoded(given))
         values = [jnp.asarray(v) for v in arrays]
         return cls(program, static, tuple(map(jax.typeof, values))), [*map(_in_bits, values)]
 
     def __call__(self, arrays: list[np.ndarray]) -> Measured:
         def measured(*given: PyTree) -> Measured:
-            return self.program(*decoded(given))
+            return self.program(StepArrays(*decoded(given)))
 
         pairs = zip(arrays, self.types, strict=True)
         restored: list[Any] = [v.view(t.dtype).reshape(t.shape) for v, t in pairs]
@@ -476,28 +479,20 @@ def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
 
 
 @compiled
-def _watch(
-    watch: Watch,
-    step: Numbers,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    after: PyTree,
-    value: Numbers | None,
-) -> None:
+def _watch(watch: Watch, step: Numbers, given: StepArrays, value: Numbers | None) -> None:
     """Measure and hand to the host, every so many steps and where numbers cease to be finite."""
-    given = _behind_barrier((step, params, xs, ys, after, value))
+    all_of_it = _behind_barrier((step, given, value))
 
     def look() -> None:
-        if not _is_short(watch, given):
-            _look(watch, False, *given)
+        if not _is_short(watch, all_of_it):
+            _look(watch, False, *all_of_it)
             return
-        step, *_, after, value = given
-        shows = ~_is_finite((together(_rows(after)), value))
+        step, given, value = all_of_it
+        shows = ~_is_finite((together(_rows(given.after)), value))
         is_asked = shows | watch.is_looked_at(step)
-        lax.cond(is_asked, lambda: _look(watch, shows, *given), lambda: None)
+        lax.cond(is_asked, lambda: _look(watch, shows, step, given, value), lambda: None)
 
-    lax.cond(_is_one(watch, given), look, lambda: None)
+    lax.cond(_is_one(watch, all_of_it), look, lambda: None)
 
 
 def _is_short(watch: Watch, given: PyTree) -> bool:
@@ -515,13 +510,11 @@ def _look(
     watch: Watch,
     shows: Bool[Array, ""] | bool,  # a loss, or a first row after the step, that is not finite
     step: Array,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    after: PyTree,
+    given: StepArrays,
     value: Array | None,
 ) -> None:
     """Measure and hand to the host, if that is due."""
+    params, *_, after = given
     number = None if value is None else at_least_float32(value)
     floats = together(params), None if after is None else together(after)
     change = None if after is None else log10_change(*floats)
@@ -539,12 +532,11 @@ def _look(
         )
 
     def measure() -> None:
-        given = params, xs, ys, after
         is_few = are_few([v for v in jax.tree.leaves(given) if is_array(v)])
         if is_few and cores() > 1:
             hand_over((None, *of_step), *_Handed.of(watch, given))
         else:
-            measured = measured_step(watch.net, watch.loss, *given, entries=watch.options.entries)
+            measured = measured_step(watch.net, watch.loss, given, entries=watch.options.entries)
             hand_over((measured, *of_step))
 
     def hand_over(
@@ -562,10 +554,7 @@ def _look(
 
 
 def log10_change(before: PyTree, after: PyTree) -> Array:
-    """Return log₁₀ of the norm of the change of all parameters together.
-
-    Even if squares leave the range of the dtype; inf if an entry is infinite, nan if one is nan.
-    """
+    """Return log₁₀ of the norm of the change of all parameters together; inf or nan if one is."""
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     changes = [
         at_least_float32(as_reals(b)) - at_least_float32(as_reals(a))
@@ -573,22 +562,8 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
         if can_be_learned(b)
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
-    none = jnp.zeros((), widest)
-    least = np.finfo(widest).tiny ** 0.75  # far above what squares lose at the end of the range
-
-    def squares(unit: Array | float = 1.0) -> Array:
-        return sum((jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes), none)
-
-    def scaled() -> Array:
-        sizes = (jnp.max(jnp.abs(v), initial=0).astype(widest) for v in changes)
-        largest = reduce(jnp.maximum, sizes, none)
-        unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones((), widest))
-        return jnp.log10(squares(unit)) / 2 + jnp.log10(unit)
-
-    plain = squares()  # reads all once, and that is enough for most steps
-    is_safe = (plain > least) & (plain < jnp.inf)
-    size: Array = lax.cond(is_safe, lambda: jnp.log10(plain) / 2, scaled)
-    return size
+    rows = [ScaledRows(v.astype(widest), jnp.zeros((), jnp.int32)) for v in changes]
+    return log_size_together([jnp.full((), -jnp.inf, widest), *log_sizes_of(rows)]) / LN10
 
 
 def together(tree: PyTree) -> list[Array]:
