@@ -104,7 +104,7 @@ def _above(z: Array) -> Array:
 # σ(z) = z
 
 
-def _identity(z: Array) -> Array:
+def identity(z: Array) -> Array:
     return z
 
 
@@ -299,7 +299,7 @@ def _relu6_prime(z: Array) -> Array:
 ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
-        Activation("identity", _identity, _identity_prime, homogeneous=True, increasing=True),
+        Activation("identity", identity, _identity_prime, homogeneous=True, increasing=True),
         Activation("sigmoid", lax.logistic, _sigmoid_prime, increasing=True),
         Activation("tanh", lax.tanh, _tanh_prime, increasing=True),
         Activation("relu", _relu, _relu_prime, kinks=(0.0,), homogeneous=True, increasing=True),

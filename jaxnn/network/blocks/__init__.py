@@ -1,26 +1,16 @@
 """Kinds of blocks, a file each: what a layer computes, and its reverse rule by hand."""
 
-from .batch_norm import BatchNorm
-from .block import Block, Gradient, rows_meet
-from .dense import DENSE, Dense
-from .infinite_width import Ensemble, Moments, Theory, theory_of
-from .norm import LayerNorm, RMSNorm
-from .post_norm import PostNorm
-from .residual import Residual
-
-__all__ = [
-    "DENSE",
-    "BatchNorm",
-    "Block",
-    "Dense",
-    "Ensemble",
-    "Gradient",
-    "LayerNorm",
-    "Moments",
-    "PostNorm",
-    "RMSNorm",
-    "Residual",
-    "Theory",
-    "rows_meet",
-    "theory_of",
-]
+from .batch_norm import BatchNorm as BatchNorm
+from .block import Block as Block
+from .block import Gradient as Gradient
+from .block import rows_meet as rows_meet
+from .dense import DENSE as DENSE
+from .dense import Dense as Dense
+from .infinite_width import Ensemble as Ensemble
+from .infinite_width import Moments as Moments
+from .infinite_width import Theory as Theory
+from .infinite_width import theory_of as theory_of
+from .norm import LayerNorm as LayerNorm
+from .norm import RMSNorm as RMSNorm
+from .post_norm import PostNorm as PostNorm
+from .residual import Residual as Residual
