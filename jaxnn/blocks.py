@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .arrays.rows import ScaledRows as ScaledRows
-    from .arrays.rows import alignment as alignment
-    from .arrays.rows import exponent_of as exponent_of
-    from .arrays.rows import in_range as in_range
     from .arrays.rows import matmul as matmul
     from .arrays.rows import outer as outer
     from .arrays.rows import plus as plus
-    from .arrays.rows import power_of_two as power_of_two
     from .arrays.rows import renormalised as renormalised
-    from .arrays.rows import rounded as rounded
     from .arrays.rows import scaled as scaled
     from .arrays.rows import shifted as shifted
     from .arrays.rows import sum_rows as sum_rows

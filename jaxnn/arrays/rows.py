@@ -214,18 +214,9 @@ def plus(v: ScaledRows, w: ScaledRows) -> ScaledRows:
 
 
 def rounded(m: Array) -> Array:
-    """Return an array m, rounded before it is a term of a sum.
-
-    XLA contracts a product and a sum to one operation that rounds once. Scaling in between prevents
-    that, so that rows with exponents would differ from plain ones in the last bit. `plus` does it;
-    a block that adds numbers itself does it for them.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxnn.blocks import rounded
-        >>> print(rounded(jnp.array([1.0, 2.0]) * 0.1) + 1)
-        [1.1 1.2]
-    """
+    """Return an array m, rounded before it is a term of a sum; `plus` does it itself."""
+    # XLA contracts a product and a sum to one operation that rounds once. Scaling in between
+    # prevents that, so that rows with exponents would differ from plain ones in the last bit.
     return barrier(m)
 
 
@@ -280,14 +271,7 @@ def sum_rows(delta: ScaledRows) -> ScaledRows:
 def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
     """Return the integer k with 2^k <= x < 2^(k+1), for x >= 0, and 0 for 0.
 
-    It is read from the float's bits, and clipped to the range of `power_of_two` in the dtype of x
-    and of the others.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxnn.blocks import exponent_of
-        >>> print(exponent_of(jnp.array([0.3, 1.0, 9.0])))
-        [-2  0  3]
+    It is clipped to the range of `power_of_two` in the dtype of x and of the others.
     """
     digits, bias, integer = _format(x)
     most = min([bias, *(_format(v)[1] for v in others)]) - 1
@@ -311,16 +295,7 @@ def exponent_and_mantissa(x: Float[Array, "*s"]) -> tuple[Int[Array, "*s"], Floa
 
 
 def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
-    """Return 2^k exactly, in the dtype of `like`, written to the float's bits.
-
-    It is 0 below the normal numbers of the dtype, and its largest power of two above them.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxnn.blocks import power_of_two
-        >>> print(power_of_two(jnp.array([-1, 3], jnp.int32), jnp.ones(1)))
-        [0.5 8. ]
-    """
+    """Return 2^k exactly, in the dtype of `like`, whose range ends at 0 and at a power of two."""
     digits, bias, integer = _format(like)
     bits = jnp.clip(k + bias, 0, 2 * bias).astype(integer) << digits
     return lax.bitcast_convert_type(bits, like.dtype)
@@ -337,34 +312,15 @@ def alignment(
 ) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
     """Return factors that bring rows to the largest of their exponents, and that exponent.
 
-    Exact, except that rows smaller than the largest by more than the range of the dtype become
-    zero, as they would in a sum. This is for blocks in which rows meet.
-
-    Args:
-        exponent: of each row, (B,).
-        like: an array of the dtype wanted.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxnn.blocks import alignment
-        >>> print(*alignment(jnp.array([3, 1], jnp.int32), jnp.ones(1)))
-        [1.   0.25] 3
+    Of rows smaller than the largest by more than the range of the dtype they are zero.
     """
     common = jnp.max(exponent, axis=-1)
     return power_of_two(exponent - common[..., None], like), common
 
 
 def in_range(v: ScaledRows) -> Float[Array, "B n"]:
-    """Return the numbers m 2^e of rows as an array (B, n).
-
-    Rows beyond the range of the dtype come to its end, less a factor of 4, as room for a sum.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxnn.blocks import ScaledRows, in_range
-        >>> print(in_range(ScaledRows(jnp.array([[1.5]]), jnp.array([2], jnp.int32))))
-        [[6.]]
-    """
+    """Return the numbers m 2^e of rows as an array (B, n), those beyond its range at its end."""
+    # Less a factor of 4, as room for a sum.
     numbers: Array = v.m
     if v.e is None:
         return numbers
