@@ -21,10 +21,6 @@ def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra, for a shell.
 
     A checkout is installed as it lies; elsewhere the packages of the extra are.
-
-    Example:
-        >>> install_command("charts").startswith("python -m pip install ")
-        True
     """
     root = PACKAGE.parent
     if _is_checkout(root):

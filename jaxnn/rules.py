@@ -86,30 +86,7 @@ def one_of(value: str, **templates: str) -> Callable[..., str]:
 
 
 class Rules(dict[str, Rule[F]], Generic[F]):
-    """Table of rules by their names, of one kind of facts.
-
-    Example:
-        >>> class Weights(NamedTuple):
-        ...     names: tuple[str, ...]
-        ...     sizes: tuple[float, ...]
-        ...
-        ...     def label(self, layer: int) -> str:
-        ...         return f"{layer} ({self.names[layer - 1]})"
-        >>> remarks: Rules[Weights] = Rules()
-        >>> @remarks.rule("zero", says="Layer {name} is zero.", advises="Draw it again.")
-        ... def zero(weights: Weights) -> Iterator[Sight]:
-        ...     yield from (Sight(i) for i, size in enumerate(weights.sizes, 1) if size == 0)
-        >>> @remarks.rule("large", rank=1, says="Layer {name} has a size of {size:.1f}.")
-        ... def large(weights: Weights) -> Iterator[Sight]:
-        ...     for i, size in enumerate(weights.sizes, 1):
-        ...         if size > 10:
-        ...             yield Sight(i, values={"size": size})
-        >>> first, second = remarks.found(Weights(("embed", "mix", "head"), (30.0, 1.0, 0.0)))
-        >>> print(first, first.advice)
-        Layer 3 (head) is zero. Draw it again.
-        >>> second.rule, second.layer, second.values["size"], second.text
-        ('large', 1, 30.0, 'Layer 1 (embed) has a size of 30.0.')
-    """
+    """Table of rules by their names, of one kind of facts."""
 
     def rule(
         self, name: str, says: Words, **fields: Any

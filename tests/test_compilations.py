@@ -166,7 +166,6 @@ CASES = {
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
     "init without numbers": lambda made: jaxnn.init(NET, made["key"], lazy=True),
     "lightning_callback": lambda made: callback_of("lightning", "lightning.pytorch", loss=abs),
-    "log_norm": lambda made: jaxnn.flow.log_norm(made["data"][0]),
     "looks_linear": lambda made: jaxnn.initializers.looks_linear(1.5)(made["key"], (4, 4)),
     "loss": lambda made: jaxnn.passes.loss(NET, made["layers"], XS[0], 1),
     "mean_loss": lambda made: jaxnn.passes.mean_loss(NET, made["layers"], XS, YS),

@@ -11,6 +11,7 @@ import pytest
 from problems import draw_batch, gradient_flow, optimised, refusals
 
 import jaxnn
+from experiments.learning.networks import stored_up_to
 from jaxnn.network.params import LazyRun
 
 # Both forms compute the same, in programs of their own: some roundings of 64 · eps at most.
@@ -186,10 +187,9 @@ def test_a_run_that_is_drawn_up_to_a_depth_has_the_same_numbers(key):
     net = jaxnn.Network((3, *[4] * 6, 1), "tanh", "binary")
     _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, lazy=True)
     _, whole, _ = jaxnn.init(net, key, "he_normal", 0.5, stacked=True)
-    stored_up_to = jax.jit(lambda run, n: run.stored_up_to(n))
     for used in (0, 3):
         for part, values in zip(
-            *map(jax.device_get, (stored_up_to(run, used), whole)), strict=True
+            *map(jax.device_get, (jax.jit(stored_up_to)(run, used), whole)), strict=True
         ):
             assert np.array_equal(part[:used], values[:used])
             assert not np.any(part[used:])

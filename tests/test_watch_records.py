@@ -8,10 +8,10 @@ import warnings
 import pytest
 from test_watch_page import START, alarm, measured, page_of, record
 
+from experiments.watch.server import Tail
 from jaxnn.errors import TrainingWarning
 from jaxnn.watching import read_watch
 from jaxnn.watching.journal import FILE
-from jaxnn.watching.reading import Tail
 from jaxnn.watching.recorder import Recorder, WatchOptions
 
 LINES = (START, measured(0, -3.0), alarm(0, "Step 0: Δ."), measured(10, -4.0), measured(20, -5.0))

@@ -1,5 +1,6 @@
 """A server of the live page, for this machine alone."""
 
+import codecs
 import json
 import socketserver
 import threading
@@ -14,9 +15,11 @@ from experiments.pages import run_page
 from experiments.watch.page import page
 from jaxnn.texts import clean
 from jaxnn.watching.journal import FILE
-from jaxnn.watching.reading import Tail, record_of
+from jaxnn.watching.reading import DamagedError, checked_line, record_of
+from jaxnn.watching.watched import Watched
 
 HOST = "127.0.0.1"
+LAST = 2**10  # bytes of what was read by which a file is known again
 MOST_SENT = 8  # states of pages that are open
 
 
@@ -24,6 +27,30 @@ def written(folders: Sequence[Path]) -> str:
     """Return the page as a text that stands alone."""
     watches = [record_of(folder)[0] for folder in folders]
     return run_page.Html(lambda: page(folders, watches)).written()
+
+
+class Tail:
+    """The record of a folder that is read on from where it ended, while a training writes it."""
+
+    def __init__(self, folder: Path):
+        self.path, self.watched = folder / FILE, Watched()
+        self._end, self._last = 0, b""  # of what was read
+
+    def read(self) -> Watched:
+        """Read what is new, and return the record; of a file that was replaced, all of it."""
+        with self.path.open("rb") as file:
+            file.seek(self._end - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self.watched, self._end, self._last = Watched(), 0, b""
+                file.seek(0)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        for row in whole.removeprefix(codecs.BOM_UTF8).split(b"\n"):
+            if row.strip():
+                with suppress(DamagedError, RecursionError):
+                    self.watched.add(checked_line(row, self.watched))
+        self._end += len(whole) + len(newline)
+        self._last = (self._last + whole + newline)[-LAST:]
+        return self.watched
 
 
 class Live:

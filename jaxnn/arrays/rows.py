@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .compiled import Numbers, as_array, compiled
+from .compiled import Numbers, compiled
 from .loops import barrier, product, transposed_matmul
 
 LN2 = 0.6931471805599453
@@ -443,24 +443,9 @@ def log_size_together(logs: Sequence[Float[Array, "*k"]]) -> Float[Array, "*k"]:
     return 0.5 * reduce(jnp.logaddexp, (2 * log for log in logs))
 
 
-def log_norm(v: ArrayLike) -> Float[Array, ""]:
-    """Return ln ‖v‖₂ over all entries, even if their squares leave the range of the dtype.
-
-    -inf for zero, inf if an entry is infinite, nan if one is nan.
-
-    Raises:
-        TypeError: no numbers.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
-        -29.3
-    """
-    return _log_norm(as_array("v", v))
-
-
 @compiled
-def _log_norm(v: Numbers) -> Float[Array, ""]:
+def log_norm(v: Numbers) -> Float[Array, ""]:
+    """Return ln ‖v‖₂ over all entries, even if their squares leave the range of the dtype."""
     floats = v if jnp.issubdtype(v.dtype, jnp.inexact) else jnp.asarray(v, float)
     return log_size(as_one_row(floats))
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..arrays.rows import log_norm as log_norm
     from ..rules import Found as Found
     from .gradient_flow import at_depths as at_depths
     from .jacobian.attention import AttentionSpectra as AttentionSpectra

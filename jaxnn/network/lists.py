@@ -46,12 +46,7 @@ def one_if_equal(values: tuple[T, ...]) -> T | tuple[T, ...]:
 
 
 def grouped(values: Iterable[Any]) -> str:
-    """Return a list as Python writes it, equal neighbours as one, shortened in the middle.
-
-    Example:
-        >>> grouped(["relu", "tanh", "tanh"])
-        "['relu', *['tanh'] * 2]"
-    """
+    """Return a list as Python writes it, equal neighbours as one, shortened in the middle."""
     stretches = [(value, len(list(same))) for value, same in groupby(values)]
     texts = [f"{v!r}" if count == 1 else f"*[{v!r}] * {count}" for v, count in stretches]
     if len(texts) > SHOWN:

@@ -22,8 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from ..arrays.arguments import check_data
 from ..arrays.compiled import Numbers, as_array, compiled
-from ..arrays.loops import entry, loop, with_entry
-from ..arrays.spread import zeros
+from ..arrays.loops import entry
 
 
 class Layer(NamedTuple):
@@ -78,11 +77,7 @@ class Draw:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LazyRun:
-    """A run stored as a random key; layer j is drawn by fold_in(key, first + j) on use.
-
-    Made by `jaxnn.init(..., lazy=True)`; `jaxnn.network.stack` and `jaxnn.network.unstack` store
-    its numbers.
-    """
+    """A run stored as a random key; layer j is drawn by fold_in(key, first + j) on use."""
 
     key: Key[Array, ""]
     draw: Draw = field(metadata={"static": True})
@@ -92,20 +87,6 @@ class LazyRun:
     def stored(self) -> Layer:
         """Return the run with its numbers."""
         return Layer(*jax.vmap(partial(layer_of, self))(jnp.arange(self.k)))
-
-    def stored_up_to(self, used: Array | int) -> Layer:
-        """Return the run with the numbers of its first layers, and zeros in the rest."""
-
-        def body(j: Array, numbers: Layer) -> Layer:
-            theta, b = layer_of(self, j)
-            return Layer(with_entry(numbers.theta, j, theta), with_entry(numbers.b, j, b))
-
-        shapes = jax.eval_shape(partial(layer_of, self), 0)
-        empty = Layer(*(zeros(self.k, v) for v in shapes))
-        # Layers are drawn one after the other because one fits into the cache: on a CPU 64 layers
-        # of 256 units take a quarter of the time of drawing them all at once.
-        looped: Layer = loop(0, used, body, empty)
-        return looped
 
 
 @jax.tree_util.register_dataclass

@@ -190,15 +190,6 @@ def label_rows(
     Under `jit`, where values cannot be looked at, labels that no loss is defined for become nan,
     and so do the loss and the gradient: a class outside 0 … n[L]-1, binary labels outside [0, 1],
     probabilities below 0 or whose sum is not 1.
-
-    Raises:
-        ValueError, TypeError: as `check_labels`.
-
-    Example:
-        >>> import jaxnn
-        >>> label_rows(jaxnn.network.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
-        Array([[0., 0., 1.],
-               [1., 0., 0.]], dtype=float32)
     """
     y = check_labels(task, y, batch, n_out)
     if _are_classes(task, y, batch):

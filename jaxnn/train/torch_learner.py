@@ -71,21 +71,17 @@ class TorchLearner(Learner):
     def _own_step(self, batch: Batch) -> float:
         """Take a step as the user's function does; return the loss that it returns."""
         copy, optimizer, _ = self.copy
-        begun = None if self.watch is None else self.watch.begin(self.taken, *batch)
-        try:
+        watch = self.watch
+        with nullcontext() if watch is None else watch.stepping(self.taken, *batch) as begun:
             value = copy.step(copy.model, optimizer, *batch)
-            if not hasattr(value, "__float__"):
-                raise TypeError(
-                    "step: expected step(model, optimizer, xs, ys) to return the loss, a number, "
-                    f"got {told(value)}"
-                )
-        except BaseException:
-            if begun is not None:
-                begun.unhook()
-            raise
+        if not hasattr(value, "__float__"):
+            raise TypeError(
+                "step: expected step(model, optimizer, xs, ys) to return the loss, a number, "
+                f"got {told(value)}"
+            )
         loss = float(value.detach() if is_tensor(value) else value)
-        if self.watch is not None:
-            self.watch.end(begun, loss)
+        if watch is not None:
+            watch.end(begun, loss)
         self.taken += 1
         return loss
 

@@ -34,16 +34,15 @@ PLACES: dict[str, dict[str, type]] = {
 # Of a measurement: columns without which it says nothing.
 COLUMNS = {"parameters": ("log10_delta", "log10_size", "log10_update")}
 TRUTHS = ("lost", "mixes")  # columns of true and false
-LAST = 2**10  # bytes of what was read by which a file is known again
 INFINITE = {"Infinity": math.inf, "-Infinity": -math.inf}
 WORDS = {int: "an integer", str: "a text", list: "a list", dict: "an object", bool: "true or false"}
 
 
-class _DamagedError(ValueError):
+class DamagedError(ValueError):
     """A fault of a line."""
 
 
-class _CutError(_DamagedError):
+class _CutError(DamagedError):
     """A line that a kill may have cut."""
 
 
@@ -79,38 +78,14 @@ def record_of(folder: Path | str) -> tuple[Watched, str]:
     watched, damage = Watched(), []
     for number, row, may_be_cut in _rows(_content(folder_of(folder))):
         try:
-            watched.add(_line(row, watched))
-        except (_DamagedError, RecursionError) as error:
+            watched.add(checked_line(row, watched))
+        except (DamagedError, RecursionError) as error:
             if not (may_be_cut and isinstance(error, _CutError)):
                 damage.append(f"line {number} of {clean(str(Path(folder) / FILE))}: {error}")
     if not damage:
         return watched, ""
     more = f", and {counted(len(damage) - 1, 'more line')}" if damage[1:] else ""
     return watched, f"{damage[0]}, skipped{more}"
-
-
-class Tail:
-    """The record of a folder that is read on from where it ended, while a training writes it."""
-
-    def __init__(self, folder: Path):
-        self.path, self.watched = folder / FILE, Watched()
-        self._end, self._last = 0, b""  # of what was read
-
-    def read(self) -> Watched:
-        """Read what is new, and return the record; of a file that was replaced, all of it."""
-        with self.path.open("rb") as file:
-            file.seek(self._end - len(self._last))
-            if file.read(len(self._last)) != self._last:
-                self.watched, self._end, self._last = Watched(), 0, b""
-                file.seek(0)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        for row in whole.removeprefix(codecs.BOM_UTF8).split(b"\n"):
-            if row.strip():
-                with suppress(_DamagedError, RecursionError):
-                    self.watched.add(_line(row, self.watched))
-        self._end += len(whole) + len(newline)
-        self._last = (self._last + whole + newline)[-LAST:]
-        return self.watched
 
 
 def folder_of(folder: Path | str) -> Path:
@@ -150,35 +125,35 @@ def _rows(content: bytes) -> Iterator[tuple[int, bytes, bool]]:
         yield i, row, following.startswith(START)
 
 
-def _line(row: bytes, before: Watched) -> Line:
+def checked_line(row: bytes, before: Watched) -> Line:
     """Return a line of the file, checked."""
     try:
         line: Line = json.loads(row.decode())
     except (ValueError, RecursionError):
         is_begun = row.startswith(START[:9])
-        raise (_CutError if is_begun else _DamagedError)("expected JSON, got none") from None
+        raise (_CutError if is_begun else DamagedError)("expected JSON, got none") from None
     kind = line.get("kind") if isinstance(line, dict) else None
     if not isinstance(kind, str) or kind not in _CHECKS:
-        raise _DamagedError(f"expected kind to be one of {', '.join(_CHECKS)}, got {told(kind)}")
+        raise DamagedError(f"expected kind to be one of {', '.join(_CHECKS)}, got {told(kind)}")
     _CHECKS[kind](line, before)
     return line
 
 
 def _start(line: Line, before: Watched) -> None:
     if line.get("schema", SCHEMA) != SCHEMA:
-        raise _DamagedError(f"expected schema {SCHEMA}, got {told(line['schema'])}")
+        raise DamagedError(f"expected schema {SCHEMA}, got {told(line['schema'])}")
     _check(line, "every", int)
     dtype = _check(line, "dtype", str)
     try:
         range_of(dtype)
     except (TypeError, ValueError):
-        raise _DamagedError(f"expected a dtype of floats, got {told(dtype)}") from None
+        raise DamagedError(f"expected a dtype of floats, got {told(dtype)}") from None
     for part, names in PLACES.items():
         for place in _check(line, part, list):
             for name, kind in names.items():
                 _check(place if isinstance(place, dict) else {}, name, kind, f"{part}: ")
     if [place["layer"] for place in line["layers"]] != [*range(1, len(line["layers"]) + 1)]:
-        raise _DamagedError("expected layers counted from 1, got others")
+        raise DamagedError("expected layers counted from 1, got others")
     for count in _check({"positions": [], **line}, "positions", list):
         _check({"count": count}, "count", int, "positions: ")
     theory = _check({"theory": {}, **line}, "theory", dict)
@@ -187,7 +162,7 @@ def _start(line: Line, before: Watched) -> None:
 
 def _measurement(line: Line, before: Watched) -> None:
     if not before.start:
-        raise _DamagedError("expected a start before the first measurement, got none")
+        raise DamagedError("expected a start before the first measurement, got none")
     _check_step(line)
     _check(line, "word", str)
     _check(line, "after", bool)
@@ -226,15 +201,15 @@ def _check(values: dict[str, Any], name: str, kind: type, where: str = "") -> An
     value = values.get(name, ...)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         got = "none" if value is ... else told(value)
-        raise _DamagedError(f"{where}expected {WORDS[kind]} as {name}, got {got}")
+        raise DamagedError(f"{where}expected {WORDS[kind]} as {name}, got {got}")
     if isinstance(value, str) and value.encode(errors="ignore").decode() != value:
-        raise _DamagedError(f"{where}expected a text as {name}, got halves of characters")
+        raise DamagedError(f"{where}expected a text as {name}, got halves of characters")
     return value
 
 
 def _check_step(line: Line) -> None:
     if not 0 <= _check(line, "step", int) <= MOST_STEP:
-        raise _DamagedError(f"expected a step from 0 to {MOST_STEP}, got {told(line['step'])}")
+        raise DamagedError(f"expected a step from 0 to {MOST_STEP}, got {told(line['step'])}")
 
 
 def _columns(columns: dict[str, Any], part: str, count: int) -> dict[str, list[Any]]:
@@ -242,7 +217,7 @@ def _columns(columns: dict[str, Any], part: str, count: int) -> dict[str, list[A
     for name in columns:
         if len(_check(columns, name, list, f"{part}: ")) != count:
             got = counted(len(columns[name]), "number")
-            raise _DamagedError(f"{part}: expected {count} as {told(name)}, got {got}")
+            raise DamagedError(f"{part}: expected {count} as {told(name)}, got {got}")
     return {name: [_number(v, name) for v in values] for name, values in columns.items()}
 
 
@@ -255,4 +230,4 @@ def _number(value: Any, name: str) -> Any:
         if isinstance(value, bool) == (name in TRUTHS) and isinstance(value, int | float):
             return value if name in TRUTHS else float(value)
     got = "none" if value is ... else told(value)
-    raise _DamagedError(f"expected a number as {clean(name)}, got {got}")
+    raise DamagedError(f"expected a number as {clean(name)}, got {got}")

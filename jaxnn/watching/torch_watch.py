@@ -64,13 +64,19 @@ class TorchWatch(Recorder):
             value: the loss of the step, a number or a tensor. It is recorded at every step,
                 measured or not.
         """
-        begun = self._measured_before(step, inputs, ys)
-        if begun is not None and self._is_looked_at(begun):
-            with registered([partial(self._hooked, begun)]):
-                yield
-        else:
+        with self.stepping(step, inputs, ys) as begun:
             yield
         self.end(begun, value)
+
+    @contextmanager
+    def stepping(self, step: int, inputs: PyTree, ys: PyTree = None) -> Iterator["Begun | None"]:
+        """Do what a call does but for the record, which `end` makes of what this yields."""
+        begun = self._measured_before(step, inputs, ys)
+        if begun is None or not self._is_looked_at(begun):
+            yield begun
+            return
+        with registered([partial(self._hooked, begun)]):
+            yield begun
 
     def begin(self, step: int, inputs: PyTree, ys: PyTree = None) -> "Begun | None":
         """Do what a call does before the step of the optimiser; None on failure.

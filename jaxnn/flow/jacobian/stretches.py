@@ -166,10 +166,8 @@ class Factor(NamedTuple):
 
 
 def fold(step: Any, carry: Any, stretch: Stretch, *others: Any, downwards: bool = False) -> Any:
-    """Go through a stretch like `lax.scan`, by (carry, layers, *others) -> carry, record.
-
-    A layer is a link with its arrays and the state that goes in, as `Factor.of` takes them.
-    """
+    """Go through a stretch like `lax.scan`, by (carry, layers, *others) -> carry, record."""
+    # A layer is a link with its arrays and the state that goes in, as `Factor.of` takes them.
     run = stretch.weights
 
     def body(carry: Any, entries: Any) -> Any:
