@@ -14,7 +14,7 @@ the cost of the whole pass.
 from collections.abc import Callable, Sequence
 from functools import reduce
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .compiled import Numbers, compiled
 from .loops import barrier, product, transposed_matmul
+from .spread import ArrayOrType
 
 LN2 = 0.6931471805599453
 
@@ -35,14 +36,6 @@ FEW_AT_ONCE = 2**13  # numbers that take no longer than a kernel to start
 ZERO_EXPONENT = -(2**28)  # the exponent of a row of zeros: below every other
 
 _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
-
-
-class HasDType(Protocol):
-    """An array, its type, or a tensor of PyTorch as an array of JAX would be."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its numbers."""
 
 
 class ScaledRows(NamedTuple):
@@ -498,7 +491,7 @@ def is_narrow(v: object) -> bool:
     return is_float(v) and v.dtype.itemsize < 2
 
 
-def in_bfloat16(v: HasDType) -> str:
+def in_bfloat16(v: ArrayOrType) -> str:
     """Say what to do with an array of narrow floats."""
     return (
         f"floats of 16 bits or more, got {v.dtype}; cast to bfloat16, which holds all of its "

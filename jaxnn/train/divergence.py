@@ -9,7 +9,7 @@ Index legend: z[l] and Δz[l] are (B, n[l]), l = 1 … L; θ[l-1] and b[l-1] are
 
 import bisect
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,40 +30,21 @@ from ..passes.walk import LayerStep, at_outputs, down, up
 from ..texts import counted, power_of_ten
 
 
-class Origin(NamedTuple):
-    """The first numbers of a step that leave the range, and a clause about them."""
-
-    where: Where
-    layer: int
-    clause: str
-
-
-class _Finite(NamedTuple):
-    """For each layer of weights whether a step's numbers are finite; the flow of its gradient."""
-
-    z: Bool[Array, " L"]
-    loss: Bool[Array, ""]
-    delta_z: Bool[Array, " L"]
-    delta: Bool[Array, " L"]
-    flow: Flow
-
-
 @transferring
 @jax.jit
-def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) -> _Finite:
+def _finite(
+    net: Network, params: Layers, xs: Array, ys: Array, depth: Depth
+) -> tuple[list[Array], Flow]:
+    """Return whether z, the loss, Δz and Δ(θ, b) are finite, by layer, and the gradient's flow."""
     used = check_depth(params, depth)
     top, saved = up(net, params, ScaledRows(xs), used)
     delta = ScaledRows(mean_delta_z(net, top.m, ys))
     _, flags = down(net, params, saved, delta, _bad_numbers, used)
     bad_z, bad_delta_z, bad_delta = zip(*flags, strict=True)
     z = at_outputs(params, list(bad_z), _bad(top.m), used)
-    return _Finite(
-        z=~_by_layer(z),
-        loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
-        delta_z=~_by_layer(bad_delta_z),
-        delta=~_by_layer(bad_delta),
-        flow=flow_of_net(net, params, xs, ys, depth=depth, examples=False),
-    )
+    loss = jnp.isfinite(jnp.mean(net.task.loss(top.m, ys)))
+    finite = [~_by_layer(z), loss, ~_by_layer(bad_delta_z), ~_by_layer(bad_delta)]
+    return finite, flow_of_net(net, params, xs, ys, depth=depth, examples=False)
 
 
 def _bad_numbers(step: LayerStep) -> tuple[Array, Array, Array]:
@@ -116,45 +97,47 @@ def diagnosis(
     if broken:
         failed = bisect.bisect_left(range(reached), True, key=lambda k: not after(k)[-1]) - 1
     before = after(failed)[0]
-    step = _finite(net, before.params, *batch_of(failed), depth)
-    first = _origin(step, before.params, after(failed + 1)[0].params)
+    finite, flow = _finite(net, before.params, *batch_of(failed), depth)
+    where, layer, clause = _origin(finite, flow, before.params, after(failed + 1)[0].params)
     count = int(before.step) + reached - failed
     value = f"the loss is {losses.flat[reached]}" if len(bad) else "parameters are not finite"
     since = f", at step {int(before.step)}" if broken else ""
     return NonFiniteError(
-        f"step {count}, counted from 0: {value}; {first.clause}{since}. {_advice(net, step.flow)}",
+        f"step {count}, counted from 0: {value}; {clause}{since}. {_advice(net, flow)}",
         count,
-        first.where,
-        first.layer,
+        where,
+        layer,
         before if broken else after(failed - 1)[0],
         losses,
     )
 
 
-def _origin(step: _Finite, params: Layers, after: Layers) -> Origin:
-    """Find the first numbers of a step from `params` to `after` that leave the range."""
-    step = jax.tree.map(np.asarray, step)
-    signal, largest = step.flow.log_mean_square, step.flow.log_largest
-    count, dtype = len(step.z), params[0].b.dtype
+def _origin(
+    finite: list[Array], flow: Flow, params: Layers, after: Layers
+) -> tuple[Where, int, str]:
+    """Find the first numbers of a step to `after` that leave the range, with a clause on them."""
+    z, loss, delta_z, delta = map(np.asarray, finite)
+    signal, largest = map(np.asarray, (flow.log_mean_square, flow.log_largest))
+    count, dtype = len(z), params[0].b.dtype
     layers = counted(count, "layer")
-    if not step.z.all():
-        layer = int(np.argmin(step.z)) + 1
+    if not z.all():
+        layer = int(np.argmin(z)) + 1
         size = _power("root mean square", signal[layer - 1] / 2)
         what = f"the signal left the range of {dtype} first, at z[{layer}] of {layers}{size}"
-        return Origin("signal", layer, what)
-    if not step.loss:
+        return "signal", layer, what
+    if not loss:
         size = _power("root mean square", signal[-1] / 2)
         what = f"the loss itself left the range of {dtype}, at z[{count}], the last{size}"
-        return Origin("loss", count, f"{what}; look at the scale of the labels")
-    for name, finite in (("Δz[{}]", step.delta_z), ("Δθ of layer {}", step.delta)):
-        if not finite.all():
-            layer = count - int(np.argmin(finite[::-1]))
+        return "loss", count, f"{what}; look at the scale of the labels"
+    for name, flags in (("Δz[{}]", delta_z), ("Δθ of layer {}", delta)):
+        if not flags.all():
+            layer = count - int(np.argmin(flags[::-1]))
             size = _power("largest |Δz|", largest[layer - 1])
             what = f"the gradient left the range of {dtype} first, at {name.format(layer)}"
-            return Origin("gradient", layer, f"{what} of {layers}{size}")
+            return "gradient", layer, f"{what} of {layers}{size}"
     layer = count - int(np.argmin(np.asarray(finite_layers(after))[::-1]))
     what = f"the update of theta[{layer - 1}] and b[{layer - 1}] left the range of {dtype} first"
-    return Origin("update", layer, f"{what}, signal and gradient being finite")
+    return "update", layer, f"{what}, signal and gradient being finite"
 
 
 def _power(what: str, log: Any) -> str:

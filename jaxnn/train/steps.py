@@ -306,9 +306,26 @@ def several_epochs(
     """Yield the State and the losses after each epoch."""
     epochs = check_integer("epochs", epochs, 0)
     layers = check_state(net, state, optimizer)
-    size = min(check_integer("batch", batch, 1), len(xs))
-    passes = _Loop(net, xs, ys, optimizer, size, depth, check_depth(layers, depth))
-    result = passes.after(state, 0)  # 0 steps: only whether the parameters are finite
+    size, used = min(check_integer("batch", batch, 1), len(xs)), check_depth(layers, depth)
+    per_epoch = steps_per_epoch(len(xs), size)
+    before, taken = state, 0  # `state` is that of `taken` steps after `before`
+
+    def repeated(state: State, steps: int) -> Result:
+        with transfers():
+            result: Result = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
+        return result
+
+    def after(steps: int) -> Result:  # a diagnosis goes one step back
+        return repeated(before, max(taken - 1, 0)) if steps < 0 else repeated(state, steps)
+
+    def batch_of(steps: int) -> tuple[Array, Array]:
+        i, j = divmod(steps, per_epoch)
+        with transfers(), on_mesh_of((xs, ys)):
+            rows = permutation_of_epoch(state.key, state.step + i * per_epoch, len(xs))
+            rows = rows[j * size : (j + 1) * size]
+            return rows_at(xs, rows), rows_at(ys, rows)
+
+    result = repeated(state, 0)  # 0 steps: only whether the parameters are finite
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
         raise TypeError(
             "fit: expected known values, got traced ones, since it looks at the loss after each "
@@ -316,54 +333,11 @@ def several_epochs(
         )
     if not result[-1]:
         check_finite(layers)
-    return _calls(passes, state, epochs)
-
-
-class _Loop(NamedTuple):
-    """The arguments of `_program` that stay the same from call to call."""
-
-    net: Network
-    xs: Array
-    ys: Array
-    optimizer: Optimizer
-    batch: int
-    depth: Depth  # hidden layers
-    used: UsedDepth  # those of the run among them
-
-    def after(self, state: State, steps: int) -> Result:
-        """The result of `steps` steps from `state`."""
-        net, *data, batch, _, used = self
-        with transfers():
-            result: Result = _program(net, state, *data, used, steps, batch=batch)
-        return result
-
-    @property
-    def per_epoch(self) -> int:
-        return steps_per_epoch(len(self.xs), self.batch)
-
-    @transferring
-    def batch_of(self, state: State, steps: int) -> tuple[Array, Array]:
-        """The batch of the step after `steps` steps from `state`, where an epoch begins."""
-        i, j = divmod(steps, self.per_epoch)
-        rows = permutation_of_epoch(state.key, state.step + i * self.per_epoch, len(self.xs))
-        rows = rows[j * self.batch : (j + 1) * self.batch]
-        with on_mesh_of((self.xs, self.ys)):
-            return rows_at(self.xs, rows), rows_at(self.ys, rows)
-
-
-def _calls(passes: _Loop, state: State, epochs: int) -> Iterator[tuple[State, np.ndarray]]:
-    # `state` is that of `taken` steps after `before`, so that a diagnosis can go one step back.
-    before, taken = state, 0
-
-    def after(steps: int) -> Result:
-        return passes.after(before, max(taken - 1, 0)) if steps < 0 else passes.after(state, steps)
-
     for _ in range(epochs):
-        following, on_device, finite = after(passes.per_epoch)
+        following, on_device, finite = repeated(state, per_epoch)
         losses = np.asarray(on_device)
         if not (finite and np.isfinite(losses).all()):
-            batch_of = partial(passes.batch_of, state)
-            raise diagnosis(passes.net, after, batch_of, losses, passes.depth)
+            raise diagnosis(net, after, batch_of, losses, depth)
         before, state, taken = state, following, losses.size
         yield state, losses
 

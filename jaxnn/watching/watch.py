@@ -27,9 +27,8 @@ short steps only every 23rd is looked at, see `_watch`. JAX starts a program tha
 by way of Python, 30 µs for each array that goes in: of a scan over steps once.
 """
 
-import math
 from _thread import interrupt_main
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,23 +197,18 @@ class Watch(Recorder):
         return bool(self.failures["measurement"] and is_known and not self.is_due(int(step)))
 
     def _receive(
-        self,
-        layout: "_Layout",
-        program: "_Handed | None",
-        step: StepNumber,
-        numbers: list[Numbers],
-        arrays: list[Numbers],
+        self, program: "_Handed | None", step: StepNumber, numbers: PyTree, arrays: list[Numbers]
     ) -> None:
         """Hand a step to the worker; called by JAX, in a thread of its own."""
         try:
             number = int(step)
-            copies = [np.array(v) for v in (*numbers, *arrays)]
-            of_step, of_arrays = copies[: len(numbers)], copies[len(numbers) :]
-            task = partial(self._record, layout, program, number, of_step, of_arrays)
-            if not WORKER.hand(task, max(LITTLE, sum(v.nbytes for v in copies))):
+            numbers, arrays = jax.tree.map(np.array, (numbers, arrays))
+            bytes_of_step = sum(v.nbytes for v in jax.tree.leaves((numbers, arrays)))
+            task = partial(self._record, program, number, numbers, arrays)
+            if not WORKER.hand(task, max(LITTLE, bytes_of_step)):
                 with self.recording(number):
                     self.failed("measurement", number, BEHIND)
-                _, value, size = layout.restored(of_step)
+                _, value, size = numbers
                 unmeasured = partial(
                     self.stepped, number, value, log10_update=one_number("log10_update", size)
                 )
@@ -224,17 +218,12 @@ class Watch(Recorder):
             raise
 
     def _record(
-        self,
-        layout: "_Layout",
-        program: "_Handed | None",
-        step: int,
-        numbers: list[np.ndarray],
-        arrays: list[np.ndarray],
+        self, program: "_Handed | None", step: int, numbers: PyTree, arrays: list[np.ndarray]
     ) -> None:
         """Record a step, measured or not; in the worker."""
         try:
             with self.guarded("measurement", step):
-                measured, value, size = layout.restored(numbers)
+                measured, value, size = numbers
                 if program is not None:
                     measured = program(arrays)
                 known = one_number("log10_update", size)
@@ -308,39 +297,6 @@ def _in_bits(v: Array) -> Array:
         v = jnp.stack([v.real, v.imag], axis=-1)
     is_wide = v.dtype.itemsize == 8 and not jnp.iscomplexobj(v)
     return lax.bitcast_convert_type(v, jnp.uint32) if is_wide else v
-
-
-class _Layout(NamedTuple):
-    """A measurement as a vector of numbers for each dtype: its structure, shapes and dtypes."""
-
-    structure: jax.tree_util.PyTreeDef
-    types: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
-
-    @property
-    def dtypes(self) -> list[np.dtype[Any]]:
-        """The dtype of each vector."""
-        return [*dict.fromkeys(dtype for _, dtype in self.types)]
-
-    @classmethod
-    def of(cls, tree: PyTree) -> tuple["_Layout", list[Array]]:
-        """Return the layout of a tree, and its numbers."""
-        # Few arrays are handed to the host, since each costs some time.
-        leaves, structure = jax.tree.flatten(tree)
-        layout = cls(structure, tuple((v.shape, v.dtype) for v in leaves))
-        vectors = [
-            jnp.concatenate([whole(v).ravel() for v in leaves if v.dtype == dtype])
-            for dtype in layout.dtypes
-        ]
-        return layout, vectors
-
-    def restored(self, vectors: list[np.ndarray]) -> Any:
-        """Return the tree, of arrays of NumPy: JAX would take longer for each of them."""
-        parts: dict[np.dtype[Any], Iterator[np.ndarray]] = {}
-        for dtype, vector in zip(self.dtypes, vectors, strict=True):
-            sizes = [math.prod(shape) for shape, its_dtype in self.types if its_dtype == dtype]
-            parts[dtype] = iter(np.split(vector, np.cumsum(sizes)[:-1]))
-        leaves = [next(parts[dtype]).reshape(shape) for shape, dtype in self.types]
-        return jax.tree.unflatten(self.structure, leaves)
 
 
 def watch(
@@ -542,9 +498,8 @@ def _look(
     def hand_over(
         tree: PyTree, program: _Handed | None = None, arrays: Sequence[Array] = ()
     ) -> None:
-        layout, numbers = _Layout.of(tree)
-        receive = partial(watch._receive, layout, program)
-        jax.debug.callback(receive, step, numbers, list(arrays))
+        receive = partial(watch._receive, program)
+        jax.debug.callback(receive, step, jax.tree.map(whole, tree), list(arrays))
 
     def between() -> None:
         if number is not None:
@@ -569,8 +524,12 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
 def together(tree: PyTree) -> list[Array]:
     """Return the floats of a tree, few numbers as a vector for each dtype: kernels to compile."""
     floats = [jnp.asarray(v) for v in jax.tree.leaves(tree) if can_be_learned(v)]
-    is_few = are_few(floats) and sum(v.size for v in floats) <= MOST_TOGETHER
-    return _Layout.of(floats)[1] if is_few else floats
+    if not are_few(floats) or sum(v.size for v in floats) > MOST_TOGETHER:
+        return floats
+    return [
+        jnp.concatenate([whole(v).ravel() for v in floats if v.dtype == dtype])
+        for dtype in dict.fromkeys(v.dtype for v in floats)
+    ]
 
 
 def _check_whole() -> None:
