@@ -25,7 +25,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .compiled import Numbers, compiled
 from .loops import barrier, product, transposed_matmul
-from .spread import ArrayOrType
 
 LN2 = 0.6931471805599453
 
@@ -491,7 +490,7 @@ def is_narrow(v: object) -> bool:
     return is_float(v) and v.dtype.itemsize < 2
 
 
-def in_bfloat16(v: ArrayOrType) -> str:
+def in_bfloat16(v: Any) -> str:
     """Say what to do with an array of narrow floats."""
     return (
         f"floats of 16 bits or more, got {v.dtype}; cast to bfloat16, which holds all of its "

@@ -118,25 +118,18 @@ def is_run(layer: object) -> bool:
     return isinstance(layer, LazyRun | Stacked)
 
 
-def assert_single(layer: Layer | LazyRun) -> Layer:
-    """Return the layer; raise if it is a run."""
-    if is_run(layer):
-        raise TypeError("layer: expected a single one, got a run")
-    return layer  # type: ignore[return-value]
-
-
 def length(run: Run) -> int:
     """The number of layers of a run."""
     return len(run.b) if isinstance(run, Layer) else run.k
 
 
 def layer_of(run: Run, j: Array | int) -> Any:
-    """Layer j of a run; j may be traced."""
+    """Layer j of a run, or a single layer; j may be traced."""
     if isinstance(run, Stacked):
         return run.at(j)
     if isinstance(run, LazyRun):
         return run.draw(jax.random.fold_in(run.key, run.first + j))
-    return entry(run, j)
+    return entry(run, j) if is_run(run) else run
 
 
 def stack(params: Pairs) -> tuple[Layer, ...]:
@@ -220,7 +213,7 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
 @compiled
 def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
     """Layer j of every run (the last one of a shorter run), and the single layers."""
-    return tuple(layer_of(layer, j) if is_run(layer) else assert_single(layer) for layer in params)
+    return tuple(layer_of(layer, j) for layer in params)
 
 
 def as_layers(params: Pairs) -> Params:

@@ -31,6 +31,7 @@ from ..jaxpr.program import TracedFunction
 from ..models import Program
 from ..texts import told
 from ..watching.recorder import WatchOptions
+from ..watching.step_program import StepArrays
 from ..watching.watch import Watch
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
 from .learner import Batch, Known, Learner
@@ -63,7 +64,7 @@ class JaxLearner(Learner):
         if self.watch is not None:
             params, after = (whole_of(v, self._trainee.tree) for v in (before, self._now[0]))
             with self.watch.guarded("measurement", number):
-                self.watch.look(number, params, *batch, after, loss)
+                self.watch.look(number, StepArrays(params, *batch, after), loss)
         self.taken += 1
         return loss
 

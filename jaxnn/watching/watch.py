@@ -143,12 +143,12 @@ class Watch(Recorder):
         """Measure a step, given as to a call, if that is due; record it before this returns."""
         params, *_, after = given
         loss = one_number("value", value)
-        size = -np.inf if after is None else float(_log10_change(params, after))
+        size = -np.inf if after is None else float(log10_change(params, after))
         known = np.nan if after is None or value is None else size
         is_finite = size < np.inf and (value is None or loss < np.inf)
         if self.is_next(step):
             self.note_undone(_entries_by_path(params))
-        if self.is_due(step) or not (is_finite or not _breaks(params, after, value)):
+        if self.is_due(step) or not (is_finite or not breaks(params, after, value)):
             self.last = step, _entries_by_path(params), _entries_by_path(after)
             program = StepProgram.of(self.net, self.loss, given, entries=self.options.entries)
             flow, update, order = program(given)
@@ -472,8 +472,7 @@ def _look(
     """Measure and hand to the host, if that is due."""
     params, *_, after = given
     number = None if value is None else at_least_float32(value)
-    floats = together(params), None if after is None else together(after)
-    change = None if after is None else log10_change(*floats)
+    change = None if after is None else log10_change(params, after)
     of_step = number, None if number is None else change
     is_due = watch.is_due(step)
     if change is not None or number is not None:
@@ -484,7 +483,7 @@ def _look(
             jnp.all(jnp.stack([v < jnp.inf for v in known])),
             lambda: False,
             # A number that no first row shows is seen one step late, by the loss that it spoils.
-            lambda: breaks(*floats, value) | (shows & _is_finite(_rows(params))),
+            lambda: breaks(params, after, value) | (shows & _is_finite(_rows(params))),
         )
 
     def measure() -> None:
@@ -508,13 +507,12 @@ def _look(
     lax.cond(is_due, measure, between)
 
 
+@compiled
 def log10_change(before: PyTree, after: PyTree) -> Array:
     """Return log₁₀ of the norm of the change of all parameters together; inf or nan if one is."""
-    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     changes = [
         at_least_float32(as_reals(b)) - at_least_float32(as_reals(a))
-        for a, b in pairs
-        if can_be_learned(b)
+        for a, b in zip(together(before), together(after), strict=True)
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     rows = [ScaledRows(v.astype(widest), jnp.zeros((), jnp.int32)) for v in changes]
@@ -572,9 +570,10 @@ def _behind_barrier(tree: PyTree) -> Any:
     return jax.tree.unflatten(structure, [next(arrays) if is_array(v) else v for v in leaves])
 
 
+@compiled
 def breaks(before: PyTree, after: PyTree, value: Numbers | None) -> Bool[Array, ""]:
     """Tell whether a step is the first after which not all floats are finite."""
-    return _is_finite(before) & ~_is_finite((after, value))
+    return _is_finite(together(before)) & ~_is_finite((together(after), value))
 
 
 def _is_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -588,13 +587,3 @@ def _are_at_hand(*given: PyTree) -> bool:
     arrays = [v for v in jax.tree.leaves(given) if is_array(v)]
     is_traced = any(isinstance(v, jax.core.Tracer) for v in arrays)
     return not is_traced and jax.default_backend() == "cpu" and not are_spread(arrays)
-
-
-@compiled
-def _log10_change(before: PyTree, after: PyTree) -> Array:
-    return log10_change(together(before), together(after))
-
-
-@compiled
-def _breaks(before: PyTree, after: PyTree, value: Numbers | None) -> Array:
-    return breaks(together(before), together(after), value)

@@ -336,7 +336,7 @@ def measurement_of(
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
-        "positions": _positions(flow) if positions else {},
+        "positions": _positions(flow) if positions and flow.positions else {},
     }
 
 
@@ -402,14 +402,10 @@ def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[
 
 def _positions(flow: Flow) -> dict[str, list[float]]:
     """Return Δ and what differs between examples at each position of each layer."""
-    if flow.positions is None:
-        return {}
+    logs = {name: getattr(flow.positions, name) for name in ("log_delta", "log_spread")}
     return {
-        name: (np.asarray(values, np.float64) / LN10).tolist()
-        for name, values in (
-            ("log10_delta", flow.positions.log_delta),
-            ("log10_spread", flow.positions.log_spread),
-        )
+        name.replace("log", "log10"): (np.asarray(v, np.float64) / LN10).tolist()
+        for name, v in logs.items()
     }
 
 
