@@ -202,13 +202,13 @@ class Watch(Recorder):
         """Hand a step to the worker; called by JAX, in a thread of its own."""
         try:
             number = int(step)
-            numbers, arrays = jax.tree.map(np.array, (numbers, arrays))
-            bytes_of_step = sum(v.nbytes for v in jax.tree.leaves((numbers, arrays)))
-            task = partial(self._record, program, number, numbers, arrays)
+            of_step, of_arrays = jax.tree.map(np.array, (numbers, arrays))
+            bytes_of_step = sum(v.nbytes for v in jax.tree.leaves((of_step, of_arrays)))
+            task = partial(self._record, program, number, of_step, of_arrays)
             if not WORKER.hand(task, max(LITTLE, bytes_of_step)):
                 with self.recording(number):
                     self.failed("measurement", number, BEHIND)
-                _, value, size = numbers
+                _, value, size = of_step
                 unmeasured = partial(
                     self.stepped, number, value, log10_update=one_number("log10_update", size)
                 )
