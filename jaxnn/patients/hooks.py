@@ -64,17 +64,13 @@ def with_form(module: Module, layers: Sequence[Layer], form: Form) -> Module:
     begun = set[int]()  # by threads: what is called next is the first of a layer's modules
 
     def below(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        del args
-        states[get_ident()].append(output)
+        del args, output
         begun.add(get_ident())
 
-    def first(_: Module, args: tuple[Tensor, ...]) -> Any:
-        if get_ident() not in begun:  # a module may stand in several places
+    def first(_: Module, args: tuple[Tensor, ...], waits: bool) -> Any:
+        if waits and get_ident() not in begun:  # a module may stand in several places
             return args
-        begun.remove(get_ident())
-        return form.into(args[0]), *args[1:]
-
-    def only(_: Module, args: tuple[Tensor, ...]) -> Any:
+        begun.discard(get_ident())
         states[get_ident()].append(args[0])
         return form.into(args[0]), *args[1:]
 
@@ -83,14 +79,12 @@ def with_form(module: Module, layers: Sequence[Layer], form: Form) -> Module:
         return form.out(states[get_ident()].pop(), output)
 
     made = copied(module)
-    begins = {made.get_submodule(layer.between[0]) for layer in layers if layer.below}
-    for one in begins:
-        one.register_forward_pre_hook(first)
+    begins = {made.get_submodule(layer.modules[0]): bool(layer.below) for layer in layers}
+    for module, waits in begins.items():
+        module.register_forward_pre_hook(partial(first, waits=waits))
     for layer in layers:
         if layer.below:
             made.get_submodule(layer.below).register_forward_hook(below)
-        else:
-            made.get_submodule(layer.name).register_forward_pre_hook(only)
         made.get_submodule(layer.name).register_forward_hook(last)
     for overwriting in are_overwriting(made, layers):
         overwriting.inplace = False  # else the state is overwritten that the skip takes
