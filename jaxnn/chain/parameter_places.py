@@ -55,6 +55,24 @@ def places(net: Network | Chain, params: PyTree, least: int = 2) -> set[tuple[in
     return weights
 
 
+def arrays(
+    net: Network | Chain, params: PyTree, least: int = 0, most: float = np.inf
+) -> dict[tuple[int, int], np.ndarray]:
+    """Return each array that is trained, but for large ones, by its layer and number."""
+    known: dict[tuple[int, int], np.ndarray] = {}
+
+    def noted(v: Array, place: ArrayPlace) -> Array:
+        if np.size(v) > most * (len(place.layers) if place.of_run else 1):
+            return v  # without a copy of it in NumPy's memory
+        entries = np.asarray(v) if place.of_run else [np.asarray(v)] * len(place.layers)
+        places = ((int(layer), place.number) for layer in place.layers)
+        known.update(zip(places, entries, strict=True))
+        return v
+
+    changed(net, params, noted, least)
+    return known
+
+
 def are_shared(net: Network | Chain, params: PyTree) -> bool:
     """Tell whether several layers have one weight, as the steps of a recurrent network do."""
     shared: list[bool] = []

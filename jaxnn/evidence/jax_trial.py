@@ -16,7 +16,7 @@ from ..arrays.spread import type_of
 from ..chain.apply import through
 from ..chain.chain import Chain, Lowered, as_one_example, encoded
 from ..chain.parameter_handover import is_array, is_key
-from ..chain.parameter_places import ArrayPlace, changed
+from ..chain.parameter_places import ArrayPlace, arrays, changed
 from ..jaxpr.numpy_programs import few_by_numpy
 from ..jaxpr.program import TracedFunction, chances_in, is_random, struct
 from ..models import Program
@@ -58,17 +58,8 @@ class JaxTrial(Trial):
 
     @property
     def arrays(self) -> Arrays:
-        known: dict[str, np.ndarray] = {}
-
-        def noted(v: Array, place: ArrayPlace) -> Array:
-            if np.size(v) <= MOST_ENTRIES * (len(place.layers) if place.of_run else 1):
-                entries = np.asarray(v) if place.of_run else np.asarray(v)[None]
-                for layer, entry in zip(place.layers, entries, strict=False):
-                    known.setdefault(self._path(int(layer), place.number), entry)
-            return v
-
-        changed(self.net, self.params, noted)
-        return known
+        known = arrays(self.net, self.params, 2, MOST_ENTRIES)
+        return {self._path(*at): v for at, v in known.items()}
 
     @property
     def weights(self) -> Arrays:

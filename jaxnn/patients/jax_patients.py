@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, PyTree
 
 from ..arrays.compiled import few_runs, measuring
 from ..chain.chain import Chain, Function, Link, from_function, from_layers
-from ..chain.parameter_places import are_shared
+from ..chain.parameter_places import are_shared, arrays
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import KnownParameters
 from ..flow.measure.chain_flow import OfWhole
@@ -64,7 +64,7 @@ class NetworkPatient(Patient):
 
     @cached_property
     def arrays(self) -> Mapping[At, np.ndarray]:
-        return weights.arrays(self.network, self.params)
+        return arrays(self.network, self.params)
 
     def path(self, at: At) -> str:
         """Return "": arrays of a Network are named by their layer."""
@@ -129,7 +129,7 @@ class ChainPatient(NetworkPatient):
         return self.network.paths[layer][number]
 
     def code(self, params: Params) -> str:
-        return "\n".join(self.lines(weights.arrays(self.network, params)))
+        return "\n".join(self.lines(arrays(self.network, params)))
 
     def lines(self, arrays: Mapping[At, np.ndarray]) -> list[str]:
         """Return the lines that change numbers of the user's own pytree into others."""

@@ -32,20 +32,6 @@ def multiplied(net: Network | Chain, params: Params, factors: PerLayer, meant: P
     return changed(net, params, change, 0)
 
 
-def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:
-    """Return each array that is trained by its layer and number."""
-    known: dict[At, np.ndarray] = {}
-
-    def note(v: ArrayLike, place: ArrayPlace) -> ArrayLike:
-        entries = np.asarray(v) if place.of_run else [np.asarray(v)] * len(place.layers)
-        places = [(int(layer), place.number) for layer in place.layers]
-        known.update(zip(places, entries, strict=True))
-        return v
-
-    changed(net, params, note, 0)
-    return known
-
-
 def redrawn(
     net: Network | Chain,
     params: Params,
