@@ -12,13 +12,14 @@ from cure_lines import run
 
 import jaxnn
 from jaxnn import as_network
+from jaxnn.chain.links import links
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.graph.branches import is_post_norm, kernels_of
 from jaxnn.models import Program
 from jaxnn.patients import hooks, remade, search, structure, units
 from jaxnn.patients.code import of_modules
 from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
-from jaxnn.patients.links import graph_of, links
+from jaxnn.patients.links import graph_of
 from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
@@ -385,7 +386,7 @@ def test_the_units_of_a_layer(name, after, rng):
     f = (lambda w, z: sigma(z @ w)) if after else (lambda w, z: sigma(z) @ w)
     w, z = rng.normal(size=(N, N)), rng.normal(size=(B, N))
     net, params = as_network([(f, w)])
-    ((_, link, arrays, state),) = links(net, params, z)
+    ((_, link, arrays, state),) = links(net.for_batch(z), params, z)
     if is_relu is None:
         assert units.of_link(link, arrays, state) == 0
         return
@@ -421,7 +422,7 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     f = convolution
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = as_network([(f, rng.normal(size=(3, 3, 5, 5)))])
-    ((_, *link),) = links(net, params, z)
+    ((_, *link),) = links(net.for_batch(z), params, z)
     assert kernels_of(graph_of(*link)) == {0: (2, 3)}
     drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
     w = net.user(drawn)[0][1]

@@ -11,10 +11,11 @@ import pytest
 from problems import norm
 
 import jaxnn
+from jaxnn.chain.links import links
 from jaxnn.graph.branches import branches_of, is_post_norm
 from jaxnn.jaxpr.numpy_programs import OPERATIONS
 from jaxnn.jaxpr.primitives import PRIMITIVES
-from jaxnn.patients.links import graph_of, links
+from jaxnn.patients.links import graph_of
 from jaxnn.pytorch.aten import OPERATIONS as OF_TORCH
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch
 
@@ -108,7 +109,8 @@ def test_names_of_operations_are_in_tables_alone():
 def test_branches_of_a_layer_of_jax(name, rng):
     layer, _, expected, is_post = LAYERS[name]
     net, params = jaxnn.as_network(of_jax(layer, drawn(rng, name, 1)))
-    ((_, *link),) = links(net, params, np.zeros((B, N, N)))
+    state = jax.eval_shape(net.state, np.zeros((B, N, N)))
+    ((_, *link),) = links(net.for_batch(state), params, state)
     assert branches_of(graph_of(*link)) == expected
     assert is_post_norm(graph_of(*link, is_repeated=True)) == is_post
 

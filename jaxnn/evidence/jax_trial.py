@@ -15,13 +15,13 @@ from ..arrays.rows import is_float
 from ..arrays.spread import type_of
 from ..chain.apply import through
 from ..chain.chain import Chain, Lowered, as_one_example, encoded
+from ..chain.links import links, with_arrays
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import ArrayPlace, arrays, changed
 from ..jaxpr.numpy_programs import few_by_numpy
 from ..jaxpr.program import TracedFunction, chances_in, is_random, struct
 from ..models import Program
 from ..network.network import Network
-from ..network.params import is_run
 from ..passes.forward import forward
 from ..recognition.layer_arrays import added_arrays_of, running_norms_of, stopped_arrays_of
 from ..recognition.step_graph import Graph
@@ -68,18 +68,18 @@ class JaxTrial(Trial):
 
     @property
     def untouched_norms(self) -> tuple[str, ...]:
-        return tuple(self._untouched(self.net)) if isinstance(self.net, Chain) else ()
+        return tuple(self._untouched()) if isinstance(self.net, Chain) else ()
 
-    def _untouched(self, net: Chain) -> Iterator[str]:
+    def _untouched(self) -> Iterator[str]:
         """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
-        lowered, structure, types = self._lowered(net)
-        for place, apart in _arrays_of(lowered, structure, types):
-            entry = self.params[place.entry]
-            for mean, variance in apart.norms:
-                for j in range(_length(entry)):
-                    leaves = jax.tree.leaves(_of_layer(entry, j).arrays[place.link])
+        lowered, layers = self._layers
+        if any(apart.norms for _, apart in layers):
+            every = [v for _, v, is_layer in with_arrays(lowered, self.params) if is_layer]
+            for layer, apart in layers:
+                leaves = jax.tree.leaves(every[layer])
+                for mean, variance in apart.norms:
                     if not np.any(leaves[mean]) and np.all(np.asarray(leaves[variance]) == 1):
-                        yield lowered.paths[place.layer + j * place.links][mean]
+                        yield lowered.paths[layer][mean]
 
     @property
     def stopped(self) -> tuple[str, ...]:
@@ -87,19 +87,19 @@ class JaxTrial(Trial):
 
     def _paths_of(self, meant: Callable[["_Apart"], tuple[int, ...]]) -> Iterator[str]:
         """Yield the paths of the arrays of one kind that are no weights."""
-        if not isinstance(self.net, Chain):
-            return
-        lowered, structure, types = self._lowered(self.net)
-        for place, apart in _arrays_of(lowered, structure, types):
-            for j in range(_length(self.params[place.entry])):
-                of_layer = lowered.paths[place.layer + j * place.links]
-                yield from (of_layer[i] for i in meant(apart))
+        if isinstance(self.net, Chain):
+            lowered, layers = self._layers
+            for layer, apart in layers:
+                yield from (lowered.paths[layer][i] for i in meant(apart))
 
-    def _lowered(self, net: Chain) -> tuple[Lowered, Any, "Types"]:
-        """Return a chain for this batch, and the structure and types of what it takes."""
-        state = net.state(jax.device_put(self.program.xs))
+    @property
+    def _layers(self) -> tuple[Lowered, list[tuple[int, "_Apart"]]]:
+        """The chain for this batch, and of its layers the arrays that are no weights."""
+        assert isinstance(self.net, Chain)
+        state = self.net.state(jax.device_put(self.program.xs))
         given, structure = jax.tree.flatten((self.params, encoded(state)))
-        return net.for_batch(state), structure, tuple(map(struct, given))
+        lowered = self.net.for_batch(state)
+        return lowered, _arrays_of(lowered, structure, tuple(map(struct, given)))
 
     def draws(self, count: int) -> np.ndarray | None:
         keys = [v for v in jax.tree.leaves(self.program.xs) if is_key(v)]
@@ -216,15 +216,6 @@ def _drawn(net: Network | Lowered, structure: Any, types: Types) -> float | None
     return 1 - min(chances_in(program), default=1.0) if is_random(program) else None
 
 
-class _LayerPlace(NamedTuple):
-    """A layer in a chain."""
-
-    entry: int  # its place among the entries
-    link: int  # its place in the pattern
-    links: int  # the length of the pattern
-    layer: int  # its number, of a run that of the first
-
-
 class _Apart(NamedTuple):
     """The arrays of a layer that are no weights, as numbers in it."""
 
@@ -240,34 +231,14 @@ class _Apart(NamedTuple):
 
 
 @lru_cache(maxsize=KEPT)
-def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_LayerPlace, _Apart]]:
+def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[int, _Apart]]:
     """Return of each layer the arrays that are no weights, given the types of what goes in."""
-    params, state = jax.tree.unflatten(structure, types)
-    places, layer = [], 0
-    for number, (pattern, entry) in enumerate(zip(net.kinds, params, strict=True)):
-        links = len(pattern.links)
-        one = jax.eval_shape(entry.at, 0) if is_run(entry) else entry
-        for i, link in enumerate(pattern.links):
-            closed, after = jax.make_jaxpr(link, return_shape=True)(one.arrays[i], state)
-            if not pattern.between:
-                apart = _Apart.of(Graph.of(closed, state))
-                places.append((_LayerPlace(number, i, links, layer + i), apart))
-            state = after
-        layer += 0 if pattern.between else links * _length(entry)
-    return places
-
-
-def _length(entry: Any) -> int:
-    """Return the number of layers of an entry."""
-    return entry.k if is_run(entry) else 1
-
-
-def _of_layer(entry: Any, j: int) -> Any:
-    """Return the parameters of a layer of a run, by NumPy; of another entry these."""
-    if not is_run(entry):
-        return entry
-    of_layer = jax.tree.map(lambda v: v if is_key(v) else np.asarray(v)[j], entry.per_layer)
-    return entry.rebuild(of_layer, entry.shared)
+    return [
+        (layer, apart)
+        for layers, link, arrays, state in links(net, *jax.tree.unflatten(structure, types))
+        for apart in [_Apart.of(Graph.of(jax.make_jaxpr(link)(arrays, state), state))]
+        for layer in layers
+    ]
 
 
 @compiled

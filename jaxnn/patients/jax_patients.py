@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
 from ..arrays.compiled import few_runs, measuring
 from ..chain.chain import Chain, Function, Link, from_function, from_layers
+from ..chain.links import TypedLink, links
 from ..chain.parameter_places import are_shared, arrays
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import KnownParameters
@@ -22,7 +24,7 @@ from ..network.network import Network
 from ..recognition.layer_arrays import added_arrays_of
 from ..recognition.step_graph import Graph
 from . import code, remade, structure, units, weights
-from .links import TypedLink, graph_of, links
+from .links import graph_of
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
 
 
@@ -141,7 +143,8 @@ class ChainPatient(NetworkPatient):
     @cached_property
     def _links(self) -> list[TypedLink]:
         """Each different layer: those that are it, its arrays and its state."""
-        return list(links(self.network, self.params, self.program.xs))
+        state = jax.eval_shape(self.network.state, jax.tree.map(jnp.asarray, self.program.xs))
+        return list(links(self.network.for_batch(state), self.params, state))
 
     def _changed_links(self) -> Iterator[tuple[Link, Any, Any]]:
         return (link for layers, *link in self._links if self.layers[layers].any())  # type: ignore[misc]

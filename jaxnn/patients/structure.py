@@ -1,23 +1,22 @@
 """Structure: the equal layers of a chain in another form."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import primitives
 from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, Lowered, decoded, encoded, from_layers
+from ..chain.links import Tree, TypedLink, with_arrays
 from ..jaxpr.interpreter import CALLS
 from ..jaxpr.primitives import CASTS, SHAPES, STOPPED
 from ..jaxpr.program import Flat, Instead, TracedStep, evaluated
-from ..network.params import Stacked, is_run
-from .links import Tree, TypedLink
+from ..network.params import Stacked
 from .patient import Form
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)
@@ -139,7 +138,7 @@ def rebuilt(
     """Return (net, params, numbers) with some layers of a chain in another form."""
     # numbers: those that the layers had, from 0; -1 of what was none.
     layers, numbers, number = [], [], 0
-    for link, arrays, is_layer in _each(net, params, xs):
+    for link, arrays, is_layer in with_arrays(net.for_batch(xs), params):
         layers.append((form(link) if is_layer and meant[number] else Plain(link), arrays))
         numbers.append(number if is_layer else -1)
         number += is_layer
@@ -173,16 +172,6 @@ def _part(entry: Stacked, start: int, stop: int) -> Stacked:
     """Return some layers of a run."""
     per_layer = jax.tree.map(lambda v: v[start:stop], entry.per_layer)
     return replace(entry, per_layer=per_layer, k=stop - start)
-
-
-def _each(net: Chain, params: Tree, xs: Tree) -> Iterator[tuple[Link, Tree, bool]]:
-    """Yield each link of a chain, its arrays, and whether it is a layer."""
-    lowered = net.for_batch(xs)
-    for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
-        for i in range(max(k, 1)):
-            one = jax.tree.map(jnp.asarray, entry).at(i) if is_run(entry) else entry
-            for link, arrays in zip(pattern.links, one.arrays, strict=True):
-                yield link, arrays, not pattern.between
 
 
 def _is_one_array(state: Tree) -> bool:

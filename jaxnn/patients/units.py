@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..chain.chain import Link
+from ..chain.links import Tree
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
 from ..jaxpr.program import Flat, Instead, TracedStep, behind, evaluated
-from .links import Tree
 from .structure import Remade, traced
 
 SOME = 257  # numbers that a function is compared at
