@@ -14,7 +14,6 @@ Index legend: z, y and ŷ are rows, (B, n[L]); a loss has one entry a row, (B,).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import sub
 from typing import Any
 
 import jax
@@ -59,6 +58,10 @@ class Task:
 # Regression: identity and half the squared error.
 
 
+def _z_minus_y(z: Array, y: Array) -> Array:
+    return z - y
+
+
 def _y_minus_z(z: Array, y: Array) -> Array:
     return y - z
 
@@ -71,7 +74,7 @@ def _half_squared_error(z: Array, y: Array) -> Array:
 # loss is Σ softplus(z) - y z; the `where`s keep 0 · inf and inf - inf away from labels 0 and 1.
 
 
-def _binary_loss(z: Array, y: Array) -> Array:
+def _binary_cross_entropy(z: Array, y: Array) -> Array:
     z_wrong = jnp.where(y == 1, -z, z)
     correction = jnp.where((y == 0) | (y == 1), 0, y * z)
     return jnp.sum(jnp.logaddexp(z_wrong, 0) - correction, axis=-1)
@@ -119,8 +122,15 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("regression", identity, _half_squared_error, sub, sub, _y_minus_z),
-        Task("binary", lax.logistic, _binary_loss, _binary_delta_z, _binary_delta_a, _minus_z),
+        Task("regression", identity, _half_squared_error, _z_minus_y, _z_minus_y, _y_minus_z),
+        Task(
+            "binary",
+            lax.logistic,
+            _binary_cross_entropy,
+            _binary_delta_z,
+            _binary_delta_a,
+            _minus_z,
+        ),
         Task(
             "multiclass",
             jax.nn.softmax,
