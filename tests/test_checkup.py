@@ -273,7 +273,7 @@ def test_the_change_that_makes_it_learn_is_the_advice_and_what_was_changed_in_va
     nothing = Trials((in_vain,), Score(0.1, "R² 0.10"))
     without = concluded(STAYS, [twice, rate], nothing)
     assert without.upheld == (twice, rate)
-    assert without.advice == "Leave it out."
+    assert without.advice == "Take skips."  # what was not tried
     assert without.sentences[1] == "Tried in vain: 1 change (print checkup.trials)."
     later = Trials((), Score(0.8, "R² 0.80"))
     assert concluded(STAYS, trials=later).sentences[1] == "In 240 steps it does: R² 0.80."

@@ -71,4 +71,5 @@ def _made(program: Program, changes: tuple[str, ...], course: Course) -> tuple[f
     tried = [Tried.of(AS_IT_IS, setup), *next(filter(None, ways), ())]
     for one in tried:
         one.train(ROUNDS[-1], course.constant if np.isfinite(course.constant) else course.start)
-    return tried[0].score.value, max(tried[1:], key=lambda one: one.value, default=None)
+    made = (one for one in tried[1:] if not one.reason)
+    return tried[0].score.value, max(made, key=lambda one: one.value, default=None)

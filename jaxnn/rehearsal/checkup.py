@@ -93,7 +93,7 @@ class Checkup:
         if answer is not None:
             # Larger steps hide what is wrong with the end, the data or the parameters.
             told = tuple(found for found in told if answer.is_of_steps and _is_first(found))
-        advised = (found.advice for found in told if found.advice)
+        advised = (found.advice for found in told if found.advice and not self._is_in_vain(found))
         return next(advised, "" if answer is None else answer.advice)
 
     @property
@@ -101,8 +101,11 @@ class Checkup:
         """All that was found, without that whose changes were in vain while another one helps."""
         if self.trials is None or self.trials.answer is None:
             return self.found
-        in_vain = self.trials.in_vain
-        return tuple(v for v in self.found if not v.changes or not in_vain.issuperset(v.changes))
+        return tuple(found for found in self.found if not self._is_in_vain(found))
+
+    def _is_in_vain(self, found: Found) -> bool:
+        in_vain = self.trials.in_vain if self.trials else ()
+        return bool(found.changes) and {*in_vain}.issuperset(found.changes)
 
     @property
     def sentences(self) -> tuple[str, ...]:

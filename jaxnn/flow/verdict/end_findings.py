@@ -24,7 +24,7 @@ UNEVEN, ALL = 100.0, 0.99  # times the spread of another column of labels; of al
 SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
 SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
 CROSS_ENTROPY = "Use the cross-entropy of classes as the loss."
-USUAL = "usual loss, usual end"  # changes
+USUAL = "usual end, usual loss"  # changes
 MISFITS = {  # changes of all others are the usual
     "reach": "no activation, labels",
     "classes": "class each, usual end",
@@ -65,7 +65,7 @@ def one_unit(judged: Judged) -> Iterator[Sight]:
     "The output is a softmax over the examples of the batch, not over the classes: each column "
     "sums to 1, and what an example gets depends on the others.",
     advises="Take the softmax over the classes, along the last axis.",
-    changes="no activation, usual end",
+    changes="usual end, no activation",
     rank=END,
     unless="oneunit",
 )

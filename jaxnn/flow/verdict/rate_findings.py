@@ -21,7 +21,7 @@ ZERO = "The weights of layer {name} are zero: {paths}. From layer {below} down Î
     "The gradient is exactly zero from the output on: {why}.",
     advises="Let the loss depend on the output by functions that have a derivative: no rounding, "
     "no comparison, no argmax.",
-    changes="usual loss, usual end",
+    changes="usual end, usual loss",
     rank=CUT,
     unless="oneunit relulogits",
 )
