@@ -5,9 +5,10 @@ through the program of the unchanged network; another structure has one of its o
 one after the other are faster than `jax.vmap` over them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property, lru_cache, partial, wraps
 from typing import Any
 
 import jax
@@ -150,11 +151,10 @@ class JaxLearner(Learner):
 
 
 @dataclass(frozen=True)
-class ScaledOptimizer:
-    """An optimiser whose steps are so many times as large."""
+class OtherOptimizer(ABC):
+    """An optimiser with other updates, of the arguments that it takes itself."""
 
     optimizer: Optimizer
-    times: Array
 
     def init(self, params: PyTree) -> Any:
         """Return its state."""
@@ -162,14 +162,23 @@ class ScaledOptimizer:
 
     @property
     def update(self) -> Callable[..., tuple[Any, Any]]:
-        """Its updates, of the arguments that the optimiser takes."""
+        """Its updates."""
+        return wraps(self.optimizer.update)(partial(self.updated))
 
-        @wraps(self.optimizer.update)
-        def scaled(*args: Any, **extra: Any) -> tuple[Any, Any]:
-            updates, state = self.optimizer.update(*args, **extra)
-            return jax.tree.map(lambda u: u * self.times.astype(u.dtype), updates), state
+    @abstractmethod
+    def updated(self, gradient: PyTree, state: PyTree, *args: Any, **extra: Any) -> tuple[Any, Any]:
+        """Return updates and its next state."""
 
-        return scaled
+
+@dataclass(frozen=True)
+class ScaledOptimizer(OtherOptimizer):
+    """An optimiser whose steps are so many times as large."""
+
+    times: Array
+
+    def updated(self, gradient: PyTree, state: PyTree, *args: Any, **extra: Any) -> tuple[Any, Any]:
+        updates, state = self.optimizer.update(gradient, state, *args, **extra)
+        return jax.tree.map(lambda u: u * self.times.astype(u.dtype), updates), state
 
 
 @lru_cache(maxsize=KEPT)

@@ -1,9 +1,7 @@
 """Tools of JAX: a change is another program; numbers go through the program of the old one."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import jax
@@ -19,7 +17,8 @@ from ..models import as_network, is_pair, own_pytree
 from ..patients.jax_patients import ChainPatient
 from ..patients.structure import Rebuilding, Remade, traced
 from ..train.descent import ADAM, RATE, learned, trainee_of
-from ..train.steps import Optimizer, check_optimizer
+from ..train.jax_learner import OtherOptimizer
+from ..train.steps import check_optimizer
 from .setup import Setup
 from .tools import Tools
 
@@ -138,26 +137,14 @@ class JaxTools(Tools):
         return setup.reformed(patient, params)
 
 
-@dataclass(frozen=True)
-class Undecayed:
+class Undecayed(OtherOptimizer):
     """An optimiser that is shown parameters of 0, so that it shrinks none."""
 
-    optimizer: Optimizer
-
-    def init(self, params: Any) -> Any:
-        """Return its state."""
-        return self.optimizer.init(params)
-
-    @property
-    def update(self) -> Callable[..., tuple[Any, Any]]:
-        """Its updates, of the arguments that the optimiser takes."""
-
-        @wraps(self.optimizer.update)
-        def updated(gradient: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-            zeros = None if params is None else jax.tree.map(jnp.zeros_like, params)
-            return self.optimizer.update(gradient, state, zeros, **extra)
-
-        return updated
+    def updated(
+        self, gradient: PyTree, state: PyTree, params: PyTree = None, **extra: Any
+    ) -> tuple[Any, Any]:
+        zeros = None if params is None else jax.tree.map(jnp.zeros_like, params)
+        return self.optimizer.update(gradient, state, zeros, **extra)
 
 
 def _first_update(optimizer: Any, gradient: list[float], parameter: float = 0.0) -> np.ndarray:
