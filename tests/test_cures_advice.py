@@ -654,7 +654,7 @@ def of_dense_modules(rng):
     from torch import manual_seed, nn
 
     manual_seed(0)
-    blocks = [nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(14)]
+    blocks = [nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(12)]
 
     def layer(i, arrays, z, sigma):
         return sigma(nn.functional.linear(z, arrays[f"{i}.0.weight"], arrays[f"{i}.0.bias"]))
