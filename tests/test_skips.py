@@ -127,6 +127,18 @@ def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stack
     assert flow.log_branch == pytest.approx([*expected, np.nan], rel=1e-6, nan_ok=True)
 
 
+def test_a_block_of_ones_own_that_says_so_is_a_skip():
+    names = ("forward", "backward", "preactivation")
+    own = type("Own", (), {v: staticmethod(getattr(jaxnn.blocks.Residual(), v)) for v in names})()
+    own.is_skip = True
+    net = jaxnn.Network((N,) * 4, "tanh", "regression", hidden=own)
+    params = jaxnn.init(net, jax.random.key(0))
+    flow = jaxnn.gradient_flow((net, params), *jnp.ones((2, 3, N)))
+    assert np.isfinite(flow.log_branch[1])
+    with pytest.raises(ValueError, match="z grows with depth"):
+        jaxnn.theory.meanfield.fixed_point("tanh", 1.0, 0.1, hidden=own)
+
+
 def test_what_branches_of_a_module_of_torch_add_is_that_of_its_states(torch):
     class Block(torch.nn.Module):
         def __init__(self, way):

@@ -135,7 +135,7 @@ def _theory(hidden: Block | None) -> Theory:
 
 def _check_settling(hidden: Block | None) -> None:
     """Raise for blocks between which q[l] comes to no fixed point."""
-    if isinstance(hidden, Residual) and hidden.scale:
+    if getattr(hidden, "is_skip", False) and getattr(hidden, "scale", 1):
         raise ValueError(
             f"hidden: with {hidden!r} z grows with depth, so there is no fixed point q*, and "
             "nothing that depends on one; lengths and log_delta follow it layer by layer"

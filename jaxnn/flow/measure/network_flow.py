@@ -41,7 +41,7 @@ from ...arrays.rows import (
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...models import Program
 from ...network.activations import Activation, apply_activation
-from ...network.blocks import Residual, rows_meet
+from ...network.blocks import rows_meet
 from ...network.checks import UsedDepth, as_rows, dtype_of
 from ...network.network import Network
 from ...network.params import Layer, LazyRun, Params, is_run, layer_of, length
@@ -198,7 +198,8 @@ def _log_branches(
     net: Network, layers: Params, below: list[Any], top: ScaledRows
 ) -> Float[Array, " L"] | None:
     """Return ln ‖z[l+1] - z[l]‖ / ‖z[l]‖ of residual layers, nan of others; None without any."""
-    if not any(isinstance(block, Residual) for block in net.blocks):
+    are_skips = [getattr(block, "is_skip", False) for block in net.blocks]
+    if not any(are_skips):
         return None
 
     def of(z: ScaledRows, above: ScaledRows) -> Array:
@@ -210,10 +211,10 @@ def _log_branches(
     pairs = zip(layers, below, strict=True)
     inputs = [saved.z if is_run(layer) else _one(saved.z) for layer, saved in pairs]
     outputs = [*(jax.tree.map(lambda v: v[:1], z) for z in inputs[1:]), _one(top)]
-    logs, blocks = list[Array](), iter(net.blocks)
+    logs, blocks = list[Array](), iter(are_skips)
     for layer, z, above in zip(layers, inputs, outputs, strict=True):
         k = length(layer) if is_run(layer) else 1
-        is_residual = np.array([isinstance(next(blocks), Residual) for _ in range(k)])
+        is_residual = np.array([next(blocks) for _ in range(k)])
         log = jnp.full(k, jnp.nan, dtype)
         if is_residual.any():
             if is_run(layer):  # which has its last output behind its inputs

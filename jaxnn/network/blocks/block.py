@@ -34,10 +34,11 @@ class Block(Protocol):
     """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
     It calculates with the operations of `jaxnn.blocks`; examples/own_block.py writes one from
-    scratch. A block whose rows meet, such as a batch norm, also has `rows_meet = True`; one with a
-    theory of infinite width, for `jaxnn.theory.meanfield`, the methods of `jaxnn.blocks.Theory`. In
-    all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer,
-    and z are the rows that go into it, (B, n_in).
+    scratch. A block whose rows meet, such as a batch norm, also has `rows_meet = True`, one that
+    adds to z `is_skip = True`, and one with a theory of infinite width, for
+    `jaxnn.theory.meanfield`, the methods of `jaxnn.blocks.Theory`. In all methods sigma is the
+    activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer, and z are the rows that
+    go into it, (B, n_in).
     """
 
     def forward(self, sigma: Activation, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:

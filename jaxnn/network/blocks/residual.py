@@ -9,7 +9,7 @@ q′ = q (1 + 2 c m) + c² q′ of f; E‖Δz‖² = (1 + 2 c m + c² χ of f) E
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import PyTree
 
@@ -44,6 +44,7 @@ class Residual:
 
     inner: Block = DENSE
     scale: float = 1.0
+    is_skip: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
