@@ -16,7 +16,7 @@ of an RMS norm, r = √(mean_units z² + ε)
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
@@ -77,12 +77,14 @@ def unscaled(delta: ScaledRows, e: Int[Array, " B"]) -> ScaledRows:
 
 @dataclass(frozen=True)
 class Norm:
-    """A block behind a norm that has no parameters: N of the subclass, f the inner block.
+    """A block behind a norm over units that has no parameters, such as N of an RMS norm.
 
     Args:
         inner: f, by default the article's layer.
         eps: ε >= 0, added to the mean square or variance.
     """
+
+    is_centred: ClassVar[bool] = False
 
     inner: Block = DENSE
     eps: float = 0.0
@@ -93,11 +95,18 @@ class Norm:
 
     def normalise(self, z: ScaledRows) -> Normed:
         """Return N(z)."""
-        raise NotImplementedError
+        m, e = sized(z, self.eps)
+        if self.is_centred:
+            m = m - jnp.mean(m, axis=1, keepdims=True)
+        return over_units(m, e, self.eps)
 
     def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
         """Return Δz from Δẑ."""
-        raise NotImplementedError
+        z_hat, d = normed.z_hat, rounded(delta.m)
+        along = jnp.mean(d * z_hat, axis=1, keepdims=True)
+        if self.is_centred:
+            d = d - jnp.mean(d, axis=1, keepdims=True)
+        return unscaled(delta._replace(m=(d - z_hat * along) * normed.inverse), normed.e)
 
     def forward(self, sigma: Activation, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
         """Return z[i+1], and what f saved."""
@@ -167,17 +176,7 @@ class LayerNorm(Norm):
     Source: arXiv:1607.06450.
     """
 
-    def normalise(self, z: ScaledRows) -> Normed:
-        """Return (z - μ) / s."""
-        m, e = sized(z, self.eps)
-        return over_units(m - jnp.mean(m, axis=1, keepdims=True), e, self.eps)
-
-    def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
-        """Return Δz from Δẑ."""
-        z_hat, d = normed.z_hat, rounded(delta.m)
-        along = jnp.mean(d * z_hat, axis=1, keepdims=True)
-        m = (d - jnp.mean(d, axis=1, keepdims=True) - z_hat * along) * normed.inverse
-        return unscaled(delta._replace(m=m), normed.e)
+    is_centred: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -200,13 +199,3 @@ class RMSNorm(Norm):
 
     Source: arXiv:1910.07467.
     """
-
-    def normalise(self, z: ScaledRows) -> Normed:
-        """Return z / r."""
-        return over_units(*sized(z, self.eps), self.eps)
-
-    def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
-        """Return Δz from Δẑ."""
-        z_hat, d = normed.z_hat, rounded(delta.m)
-        along = jnp.mean(d * z_hat, axis=1, keepdims=True)
-        return unscaled(delta._replace(m=(d - z_hat * along) * normed.inverse), normed.e)
