@@ -154,12 +154,12 @@ def loss(
 @compiled
 def _loss(net: Network, params: Params, x: Numbers, y: Numbers, used: UsedDepth) -> Array:
     xs, ys = as_rows(net, params, x[None], y[None])
-    top, _ = scan_up(net, params, ScaledRows(xs), _without_record, used)
+
+    def step(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, None]:
+        return kind.forward(layer, z)[0], None
+
+    top, _ = scan_up(net, params, ScaledRows(xs), step, used)
     return net.task.loss(top.m, ys)[0]
-
-
-def _without_record(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, None]:
-    return kind.forward(layer, z)[0], None
 
 
 def one_example(tree: PyTree) -> Any:

@@ -440,7 +440,8 @@ def _watch(watch: Watch, step: Numbers, given: StepArrays, value: Numbers | None
     all_of_it = _behind_barrier((step, given, value))
 
     def look() -> None:
-        if not _is_short(watch, all_of_it):
+        arrays = [v for v in jax.tree.leaves(all_of_it) if is_array(v)]
+        if watch.every < SPARSE or not are_few(arrays):  # it may take long: all are looked at
             _look(watch, False, *all_of_it)
             return
         step, given, value = all_of_it
@@ -449,11 +450,6 @@ def _watch(watch: Watch, step: Numbers, given: StepArrays, value: Numbers | None
         lax.cond(is_asked, lambda: _look(watch, shows, step, given, value), lambda: None)
 
     lax.cond(_is_one(watch, all_of_it), look, lambda: None)
-
-
-def _is_short(watch: Watch, given: PyTree) -> bool:
-    """Tell whether a step may take so little time that not each of them is looked at."""
-    return watch.every >= SPARSE and are_few([v for v in jax.tree.leaves(given) if is_array(v)])
 
 
 def _rows(tree: PyTree) -> list[Array]:

@@ -137,14 +137,9 @@ def at_start(x: ScaledRows) -> Pushed:
     if x.e is not None:  # then one exponent for all, since examples are subtracted
         m, common = aligned(x)
         x = ScaledRows(m, jnp.full_like(x.e, common))
-    apart = [(_following(v) - v) * 0.5**0.5 for v in floats(x.m)]
+    following = (pcast_like(jnp.roll(whole(v, 0), -1, axis=0), v) for v in floats(x.m))
+    apart = [(next_one - v) * 0.5**0.5 for next_one, v in zip(following, floats(x.m), strict=True)]
     return _renormalised(x, apart, jnp.zeros((), jnp.int32))
-
-
-def _following(v: Array) -> Array:
-    """Return for each example the next one, spread as they are."""
-    rolled: Array = pcast_like(jnp.roll(whole(v, 0), -1, axis=0), v)
-    return rolled
 
 
 def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed:

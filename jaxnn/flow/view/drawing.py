@@ -220,7 +220,9 @@ def _wide(sizes: Sequence[int], numbers: _DrawnNumbers) -> str:
         f'height="{height}"><rect width="{width}" height="{height}" fill="white"/>'
         f'<g fill="black">{"".join(holes)}</g></mask>'
     )
-    heads = [_text(_Point(places[i][0].x, 18), head) for i, head in enumerate(_heads(len(sizes)))]
+    hidden = (f"hidden layer {i}" for i in range(1, len(sizes) - 1))
+    names = ("input x = a[0]", *hidden, f"output ŷ = a[{len(sizes) - 1}]")
+    heads = [_text(_Point(x, 18), name) for x, name in zip(columns, names, strict=True)]
     units = [
         part
         for i, column in enumerate(places)
@@ -231,11 +233,6 @@ def _wide(sizes: Sequence[int], numbers: _DrawnNumbers) -> str:
     ending = _text(_Point(last.x, last.y + RADIUS + 36), _ending(numbers), "loss")
     group = f'<g mask="url(#{name})">{"".join(edges)}</g>'
     return _svg(width, height, [mask, group, *heads, *units, *labels, ending])
-
-
-def _heads(count: int) -> list[str]:
-    hidden = [f"hidden layer {i}" for i in range(1, count - 1)]
-    return ["input x = a[0]", *hidden, f"output ŷ = a[{count - 1}]"]
 
 
 def _narrow(sizes: Sequence[int], numbers: _DrawnNumbers) -> str:

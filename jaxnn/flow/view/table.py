@@ -109,15 +109,11 @@ def _as_html(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
     parts = (rows,) if len(rows) <= MOST_ROWS + 1 else head  # a gap takes a line too
     names = list(rows[0])
     gap = f'<tr><td colspan="{len(names)}">…</td></tr>'
-    body = gap.join("".join(map(_row, part)) for part in parts)
+    body = gap.join("".join(_cells("td", row.values()) for row in part) for part in parts)
     return (
         f"<table><caption>{html.escape(caption)}</caption>"
         f"<thead>{_cells('th', names)}</thead><tbody>{body}</tbody></table>"
     )
-
-
-def _row(row: Mapping[str, Any]) -> str:
-    return _cells("td", row.values())
 
 
 def _cells(kind: str, values: Iterable[Any]) -> str:
