@@ -10,6 +10,7 @@ discoveries of 5 % among all arrays.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median_low
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,13 +148,10 @@ class Scaling:
     @cached_property
     def words(self) -> list[str]:
         """A word for each layer: of its change, or of its start if that grows; "" if unchanged."""
+        stay = np.isneginf(self.log_change).all(axis=(0, 1, 2))
         return [
-            ""
-            if np.isneginf(self.log_change[..., layer]).all()
-            else start.word
-            if start.word == "growing"
-            else change.word
-            for layer, (start, change) in enumerate(zip(self.start, self.change, strict=True))
+            "" if stays else start.word if start.word == "growing" else change.word
+            for stays, start, change in zip(stay, self.start, self.change, strict=True)
         ]
 
     @cached_property
@@ -171,9 +169,7 @@ class Scaling:
                 grows = tuple(len({*axis}) > 1 for axis in zip(*of_sizes, strict=True))
                 alike.setdefault(grows, []).append((path, update))
         tested = [
-            Departure(
-                path, exponent, sorted(v for _, v in group)[(len(group) - 1) // 2], len(group) - 1
-            )
+            Departure(path, exponent, median_low(v for _, v in group), len(group) - 1)
             for group in alike.values()
             for path, exponent in group
         ]
@@ -356,12 +352,13 @@ class ScalingCheck:
         over steps, both with their errors; and a word, of the change, or of the start if that
         grows; "" of a state that nothing changes.
         """
-        rows = list[tuple[Any, ...]]()
+        none = Exponent(np.nan, np.nan)
+        rows = []
         for axis in self.axes:
-            for layer in zip(axis.names, axis.start, axis.change, axis.words, strict=True):
-                rows.append((axis.axis, "layer", *layer))
-            for path, v in zip(axis.paths, axis.update, strict=True):
-                rows.append((axis.axis, "array", path, Exponent(np.nan, np.nan), v, v.word))
+            layers = zip(axis.names, axis.start, axis.change, axis.words, strict=True)
+            arrays = zip(axis.paths, axis.update, strict=True)
+            rows += [(axis.axis, "layer", *layer) for layer in layers]
+            rows += [(axis.axis, "array", path, none, v, v.word) for path, v in arrays]
         return [
             {"axis": axis, "kind": kind, "name": name}
             | {"start": start.value, "start_error": start.error}
