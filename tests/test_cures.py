@@ -175,7 +175,7 @@ def test_some_layers_of_a_run_are_in_another_form(rng):
     meant = (False, True, True, False, True, True)
     net, _ = as_network(layers)
     assert net.lengths == (6,)
-    form = structure.Rebuilding(structure.Formed, changes.AddedSkip(0.5))
+    form = structure.Rebuilding(structure.Formed, changes.Around(0.5))
     expected = xs
     for v, is_meant in zip(theta, meant, strict=True):
         y = np.tanh(expected) @ v
@@ -193,7 +193,7 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     square = lambda output, y: (output - y) ** 2  # noqa: E731
     patient = patient_of(Program((graph_network, p), graph, 1.0, loss=square, each="whole"))
     assert patient.verdict.word == "vanishing"
-    skip = patient.with_form(changes.AddedSkip(1 / 3))
+    skip = patient.with_form(changes.Around(1 / 3))
     f, own = skip.model(skip.params)
     by_hand = partial(graph_network, around=lambda layer, h: h + layer(h) / 3)
     output, expected = (jax.jit(of)(own, graph) for of in (f, by_hand))
@@ -273,7 +273,10 @@ def test_kernels_and_relu_of_torch_are_found(torch):
     assert not module[0]._forward_hooks
 
 
-FORMS = changes.AddedSkip(0.5), changes.AddedNorm(), changes.PreNorm(0.5), changes.BranchNorm(0.5)
+FORMS = (
+    changes.Around(0.5), changes.Around(norm=True), changes.Around(0.5, norm=True),
+    changes.Around(0.5, norm=True, of_branch=True),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -297,10 +300,9 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
 def formed(form, layer, z):
     """What a layer with a form makes."""
     rms = (z.square().mean(tuple(range(1, z.ndim)), keepdim=True) + 1e-6).sqrt()
-    out = layer(z.clone() if type(form) is changes.AddedSkip else z / rms)
-    inside = z + 0.5 * (out - z / rms)
-    plain = inside if isinstance(form, changes.BranchNorm) else out
-    return z + 0.5 * out if isinstance(form, changes.AddedSkip) else plain
+    out = layer(z / rms if form.norm else z.clone())
+    branch = out - z / rms if form.of_branch else out
+    return out if form.scale is None else z + 0.5 * branch
 
 
 @pytest.mark.parametrize("form", FORMS[:3])

@@ -18,7 +18,7 @@ from jaxnn.train.torch_learner import TorchLearner
 from jaxnn.trials import race
 from jaxnn.trials.cure import Cure
 from jaxnn.trials.cures import Cures, patient_of, tried_on
-from jaxnn.trials.layers import AddedSkip
+from jaxnn.trials.layers import Around
 from jaxnn.trials.race import TIMES, Tried, halved
 from jaxnn.trials.score import Score
 from jaxnn.trials.setup import Attempt, Setup
@@ -231,7 +231,7 @@ def test_modules_are_trained(rng):
     one = replace(Setup.of(patient.program), times=10.0)
     losses = taken(one, 60)
     assert losses[-1] < losses[0] / 4
-    formed = patient.with_form(AddedSkip(0.5))
+    formed = patient.with_form(Around(0.5))
     other = Setup.of(Attempt(formed.params, patient=formed).program)
     assert other.learner().count == one.learner().count == 40  # it takes batches, too
     expected = loss(formed.model(formed.params)(xs), ys).mean()

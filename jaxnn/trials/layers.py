@@ -196,63 +196,36 @@ def looks_linear(setup: Setup) -> Iterator[Setup]:
 
 
 @dataclass(frozen=True)
-class AddedSkip:
-    """A skip around a layer: z + scale · f(z)."""
+class Around:
+    """A skip around a layer f, a norm in front of it, or both: z + scale · f(z / rms).
 
-    scale: float
+    scale: of the layer beside a skip; None without one.
+    norm: whether f is given z / rms, over all axes but that of examples.
+    of_branch: whether f is n + g(n), of which the branch g alone is taken.
+    """
 
-    def into(self, state: State) -> State:
-        return state
-
-    def out(self, state: State, y: State) -> State:
-        return state + self.scale * y
-
-    def code(self, layer: str, first: int) -> str:
-        del first
-        return f"z + {self.scale:.6g} * {layer}(z)"
-
-
-@dataclass(frozen=True)
-class AddedNorm:
-    """A norm in front of a layer: f(z / rms), over all axes but that of examples."""
+    scale: float | None = None
+    norm: bool = False
+    of_branch: bool = False
 
     def into(self, state: State) -> State:
+        if not self.norm:
+            return state
         square = (state * state).mean(axis=tuple(range(1, state.ndim)), keepdims=True)
         return state * (square + EPS) ** -0.5
 
     def out(self, state: State, y: State) -> State:
-        return y
+        if self.scale is None:
+            return y
+        return state + self.scale * (y - self.into(state) if self.of_branch else y)
 
     def code(self, layer: str, first: int) -> str:
-        return f"{layer}({self._normed(first)})"
-
-    def _normed(self, first: int) -> str:
         axes = f"tuple(range({first}, z.ndim))"
-        return f"z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5"
-
-
-@dataclass(frozen=True)
-class PreNorm(AddedSkip):
-    """A skip around a layer with a norm in front: z + scale · f(z / rms)."""
-
-    def into(self, state: State) -> State:
-        return AddedNorm().into(state)
-
-    def code(self, layer: str, first: int) -> str:
-        return f"z + {self.scale:.6g} * {AddedNorm().code(layer, first)}"
-
-
-@dataclass(frozen=True)
-class BranchNorm(AddedNorm):
-    """A norm in front of the branches f of a layer z + f(z): z + scale · f(z / rms)."""
-
-    scale: float
-
-    def out(self, state: State, y: State) -> State:
-        return state + self.scale * (y - self.into(state))
-
-    def code(self, layer: str, first: int) -> str:
-        return f"z + {self.scale:.6g} * ({layer}(n := {self._normed(first)}) - n)"
+        given = f"z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5"
+        made = f"{layer}({given if self.norm else 'z'})"
+        if self.of_branch:
+            made = f"({layer}(n := {given}) - n)"
+        return made if self.scale is None else f"z + {self.scale:.6g} * {made}"
 
 
 def _formed(setup: Setup, patient: Patient, form: Form, **words: Any) -> Iterator[Setup]:
@@ -295,7 +268,7 @@ def skip(setup: Setup) -> Iterator[Setup]:
 
     Around each module where its layers do not keep the shape of their state.
     """
-    return _with_shares(setup, setup.patient.blocks, AddedSkip)
+    return _with_shares(setup, setup.patient.blocks, Around)
 
 
 @cure(
@@ -308,7 +281,7 @@ def skip(setup: Setup) -> Iterator[Setup]:
 def norm(setup: Setup) -> Iterator[Setup]:
     """A norm in front of each layer that repeats."""
     blocks = setup.patient.blocks
-    return _formed(setup, blocks, AddedNorm()) if _count(blocks) else iter(())
+    return _formed(setup, blocks, Around(norm=True)) if _count(blocks) else iter(())
 
 
 @cure(
@@ -321,7 +294,7 @@ def norm(setup: Setup) -> Iterator[Setup]:
 )
 def pre_norm(setup: Setup) -> Iterator[Setup]:
     """A skip around each layer that repeats and a norm in front, with such a share of the layer."""
-    return _with_shares(setup, setup.patient.blocks, PreNorm)
+    return _with_shares(setup, setup.patient.blocks, partial(Around, norm=True))
 
 
 @cure(
@@ -334,7 +307,7 @@ def branch_norm(setup: Setup) -> Iterator[Setup]:
     """A norm in front of the branches of each layer that repeats, and such a share of them."""
     patient = setup.patient
     if patient.branches and not patient.is_post_norm:
-        yield from _with_shares(setup, patient, BranchNorm)
+        yield from _with_shares(setup, patient, partial(Around, norm=True, of_branch=True))
 
 
 @cure(
