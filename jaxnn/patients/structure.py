@@ -113,7 +113,7 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
     keeps = np.zeros(count, bool)
     for layers, link, arrays, state in links:
         above = jax.eval_shape(link, arrays, state)
-        keeps[layers] = _is_one_array(state) and _type(state) == _type(above)
+        keeps[layers] = _type(state) is not None and _type(state) == _type(above)
     return keeps
 
 
@@ -174,9 +174,7 @@ def _part(entry: Stacked, start: int, stop: int) -> Stacked:
     return replace(entry, per_layer=per_layer, k=stop - start)
 
 
-def _is_one_array(state: Tree) -> bool:
-    return hasattr(state, "shape") and is_float(state)
-
-
 def _type(state: Tree) -> Any:
-    return (state.shape, state.dtype) if _is_one_array(state) else None
+    """Return shape and dtype of a state that is one float array; None of others."""
+    is_array = hasattr(state, "shape") and is_float(state)
+    return (state.shape, state.dtype) if is_array else None

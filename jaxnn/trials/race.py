@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ ROUNDS_OF_CURES = 30, 100, 300  # steps
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them of the network as it is
 ENDS = "a training ends with"
+BY_PLACE = attrgetter("place")
 EARLY = 0.1  # of the steps, whose losses are still those of the start
 
 
@@ -366,7 +368,11 @@ def made_of(setup: Setup, names: Iterable[str], before: Tried | None = None) -> 
     """Yield those changes of some names that apply to a program."""
     for change in (CHANGES[name] for name in dict.fromkeys(names) if name in CHANGES):
         try:
-            made = [one for one in change.made(setup) if one.is_possible]
+            made = [
+                one
+                for one in change.made(setup)
+                if one.attempt is None or one.attempt.params is not None
+            ]
         except Exception as error:
             log.debug("change %s: %s: %s", change.name, type(error).__name__, error)
             continue
@@ -440,14 +446,17 @@ def halved(
                     for one, score in of_entrant:
                         one.score, one.steps = score, 0 if one.reason else len(one.losses)
                 first, *others = ([one for one, _ in of_entrant] for of_entrant in done)
-                rest = sorted((one for of_one in others for one in of_one), key=_place)
-                best = *sorted(first, key=_place)[:KEPT_TIMES], *rest[: max(len(rest) // 2, FEWEST)]
+                rest = sorted((one for of_one in others for one in of_one), key=BY_PLACE)
+                best = (
+                    *sorted(first, key=BY_PLACE)[:KEPT_TIMES],
+                    *rest[: max(len(rest) // 2, FEWEST)],
+                )
                 racing = {*map(id, best)}
         except TimeoutError:
             log.debug("the %g seconds are over", seconds)
         except KeyboardInterrupt:
             stopped, why = True, "it was stopped"
-    reached = [*map(_first, entrants)]
+    reached = [min(entrant, key=BY_PLACE) for entrant in entrants]
     for one in reached:
         if not one.steps and not one.reason:
             one.reason = f"{why} before all had taken {ROUNDS_OF_CURES[0]} steps"
@@ -468,11 +477,3 @@ def _round(tried: Sequence[Tried], steps: int, until: float) -> list[tuple[Tried
         scores.append((one, one.score))
         one.score, one.learner = before, None
     return scores
-
-
-def _place(one: Tried) -> tuple[int, float]:
-    return one.place
-
-
-def _first(tried: Sequence[Tried]) -> Tried:
-    return min(tried, key=_place)

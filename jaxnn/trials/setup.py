@@ -185,11 +185,6 @@ class Setup:
         return replace(self, attempt=attempt._replace(patient=patient), words=words)
 
     @property
-    def is_possible(self) -> bool:
-        """False of an attempt that could not be made."""
-        return self.attempt is None or self.attempt.params is not None
-
-    @property
     def formed(self) -> "Setup":
         """It with the network of the attempt as its program."""
         if self.attempt is None:
