@@ -80,7 +80,7 @@ jaxnn.chart(flow)
 #
 # ## What is not random
 #
-# Of the weights, theory knows only how large they are. We take twelve layers
+# Theory knows only the size of the weights. We take twelve layers
 # of gelu with PyTorch's default weights. Then, among the lower eight, every
 # second layer gets the transpose of the weights below it. All sizes stay the
 # same, but pairs of layers are now correlated, as they also become in training.
