@@ -310,15 +310,19 @@ def test_layers_of_a_flat_sequential_of_torch(torch, form, rng):
     """An activation is of the layer above; one may stand in several places, and overwrite."""
     nn, sigma = torch.nn, torch.nn.ReLU(inplace=True)
     rows = [nn.Linear(8, 8), sigma, nn.Linear(8, 8), sigma, nn.Dropout(0.0), nn.Linear(8, 8), sigma]
-    module = nn.Sequential(nn.Sequential(*rows), nn.Linear(8, 3)).double()
+
+    class Row(nn.Sequential):
+        def __init__(self):  # so that no slice of it can be made
+            super().__init__(*rows)
+
+    module = nn.Sequential(Row(), nn.Linear(8, 3)).double()
     x, names = torch.tensor(rng.normal(size=(B, 8))), ["0.0", "0.2", "0.5", "1"]
     layers = hooks.layers_of(module, names)
     assert [layer.between for layer in layers] == [(), ("0.1",), ("0.3", "0.4"), ()]
     assert hooks.keep_their_shape(module, layers, x).tolist() == [True] * 3 + [False]
-    row = module[0]
-    z = formed(form, row[0], x)
-    for layer in (row[1:3], row[3:6]):
-        z = formed(form, layer, z)
+    z = x
+    for layer in (rows[:1], rows[1:3], rows[3:6]):
+        z = formed(form, nn.Sequential(*layer), z)
     expected = module[1](sigma(z)).detach()
     made = hooks.with_form(module, layers[:3], form)
     np.testing.assert_allclose(made(x).detach(), expected, rtol=1e-12)

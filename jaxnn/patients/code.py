@@ -332,7 +332,7 @@ def of_modules(layers: Sequence[Layer], forward: str, holds: bool = True) -> lis
         lines.append(f"row = model.get_submodule({of_name(holder)})" if holder else "row = model")
         lines += [
             _over(tuple(places)),
-            f"{INDENT}row[i] = Changed(row[i - {count} : i + 1])",
+            f"{INDENT}row[i] = Changed(torch.nn.Sequential(*list(row)[i - {count} : i + 1]))",
             f"{INDENT}for j in range(i - {count}, i):",
             f"{INDENT * 2}row[j] = torch.nn.Identity()",
         ]
