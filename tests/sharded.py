@@ -301,7 +301,7 @@ def of_watch(folder):
     def watched(params, xs, spread):
         net, _ = jaxnn.as_network((partial(network, spread=spread), params), xs[0])
         name = "spread" if spread else "alone"
-        options = {"every": 2, "ignore": tuple(ALARMS)}
+        options = {"every": 2, "intended": tuple(ALARMS)}
         watch = jaxnn.watch(net, loss=square, folder=f"{folder}/{name}", **options)
         after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
         return after, watch.watched

@@ -453,9 +453,9 @@ def _watch(watch: Watch, step: Numbers, given: StepArrays, value: Numbers | None
 
 
 def _rows(tree: PyTree) -> list[Array]:
-    """Return the first row of each matrix of a tree: most of them show a Δ that is nan."""
+    """Return the first row of each matrix, of one that is spread all: most show a Δ that is nan."""
     arrays = [v for v in jax.tree.leaves(tree) if can_be_learned(v)]
-    return [v[..., 0, :] if v.ndim > 1 and v.size else v for v in arrays]
+    return [v[..., 0, :] if v.ndim > 1 and v.size and not are_spread([v]) else v for v in arrays]
 
 
 def _look(
