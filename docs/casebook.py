@@ -19,8 +19,17 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, SCORED, WRITE  # noqa: E402
-from experiments.casebook.checked import Checked  # noqa: E402
+from experiments.casebook.case import (  # noqa: E402
+    BLIND,
+    CURED,
+    FAULTS,
+    ILL,
+    SCORE,
+    SCORED,
+    WRITE,
+    cases,
+)
+from experiments.casebook.checked import FAILS, LEARNED, LEARNS, WORDS, Checked  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
 from experiments.menagerie import catalogue  # noqa: E402
@@ -105,7 +114,7 @@ def read(path: Path = DATA) -> list[Record]:
 def markdown(name: str, path: Path = DATA) -> str:
     """Return a table for a page, one of `TABLES`."""
     source = path.with_name("healthy.csv") if name in ("healthy", "modules") else path
-    known = [record for record in read(source) if record.get("cause", True)]
+    known = [r for r in read(source) if r.get("cause", True) or name == "cured"]
     return "\n".join(TABLES[name](known))
 
 
@@ -132,6 +141,29 @@ def _of_parts(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
             yield f"{len(ill)} {words}", *marks, loud
         if ill and part == SCORED:
             yield from ((what, *(_of(*counts) for counts in marks)) for what, *marks in WHEN_BLIND)
+
+
+def cured(records: Sequence[Record]) -> list[str]:
+    """Return the outcomes of the first advice: of blind cases, of known changes, and of others."""
+    heads = ("programs", "learn", "fail", "learned as they were", "in words alone", "no advice")
+    known = {case.name for case in cases() if case.changes}
+    groups = {
+        "blind": [r for r in records if r["case"] in known and r["part"] == BLIND],
+        "blind in the first round": [
+            r for r in records if r["case"] in known and r["part"] != BLIND
+        ],
+        "others": [r for r in records if r["case"] not in known],
+    }
+    lines = [_line((*heads, "twins advised")), _rule("llrrrrr")]
+    for words, of in groups.items():
+        outcomes = [r["cured"] for r in of if r["program"] == ILL and r["cured"]]
+        counts = Counter(outcomes)
+        twins = [r["cured"] for r in of if r["program"] == CURED and r["cured"]]
+        learned = _of(counts[LEARNS], len(outcomes) - counts[LEARNED])
+        rest = (str(counts[name]) for name in (FAILS, LEARNED, WORDS, SILENT))
+        loud = f"{sum(one != SILENT for one in twins)} of {len(twins)}"
+        lines.append(_line((f"{len(outcomes)} {words}", learned, *rest, loud)))
+    return lines
 
 
 def faults(records: Sequence[Record]) -> list[str]:
@@ -233,6 +265,7 @@ def modules(records: Sequence[Record]) -> list[str]:
 
 TABLES = {
     "ours": ours,
+    "cured": cured,
     "others": others,
     "faults": faults,
     "cases": every,

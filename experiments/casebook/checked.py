@@ -54,12 +54,12 @@ def checked(case: Case, program: CaseProgram, is_cured: bool) -> Checked:
         findings = *checkup.upheld, *checkup.diagnosis.verdict.findings
         changes = [v.changes for v in findings if v.advice and v.advice == checkup.advice]
         before, made = _made(Program.of(**given), changes[0] if changes else (), checkup.course)
+    least = np.nanmax([before + MARGIN, LEAST])
     if made is None:
-        return Checked(outcome, as_it_is=before)
+        return Checked(LEARNED if least > 1 else outcome, as_it_is=before)
     names = frozenset(name.replace(" ", "_") for name in made.names)
     meant = RIGHT if names <= case.changes else PARTLY if names & case.changes else MISSED
     meant = meant if case.changes else NONE
-    least = np.nanmax([before + MARGIN, LEAST])
     cured = LEARNED if least > 1 else LEARNS if made.value >= least else FAILS
     return Checked(cured, " ".join(sorted(names)), meant, before, made.value)
 
