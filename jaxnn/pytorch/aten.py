@@ -362,24 +362,6 @@ def _affine(v: Any, weight: Any, bias: Any) -> Any:
     return v if bias is None else v + bias
 
 
-def _pieces(self: Any, dim: int, out: Sequence[Any], **_: Any) -> list[Any]:
-    ends = np.cumsum([0, *(v.shape[dim] for v in out)])
-    return [jax.lax.slice_in_dim(self, *pair, axis=dim) for pair in pairwise(ends)]
-
-
-def _part(self: Any, dim: int, start: Any, end: Any, step: int, **_: Any) -> Any:
-    start, end, step = slice(start, end, step).indices(self.shape[dim])
-    return jax.lax.slice_in_dim(self, start, max(start, end), step, axis=dim)
-
-
-def _entry(self: Any, dim: int, index: int, **_: Any) -> Any:
-    return jax.lax.index_in_dim(self, index, dim, keepdims=False)
-
-
-def _reshaped(self: Any, out: Sequence[Any], **_: Any) -> Any:
-    return self.reshape(out[0].shape)
-
-
 def _as_it_is(self: Any, **_: Any) -> Any:
     return self
 
@@ -466,15 +448,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "argmax": lambda self, dim, keepdim, **_: jnp.argmax(self, dim, keepdims=keepdim),
     "cat": _joined(jnp.concatenate),
     "stack": _joined(jnp.stack),
-    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _pieces),
-    "slice": _part,
-    "select": _entry,
-    "permute": lambda self, dims, **_: self.transpose([i % self.ndim for i in dims]),
-    "transpose": lambda self, dim0, dim1, **_: jnp.swapaxes(self, dim0, dim1),
-    "t": lambda self, **_: self.T,
-    "expand": lambda self, out, **_: jnp.broadcast_to(self, out[0].shape),
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"), _reshaped),
-    **dict.fromkeys(("clone", "_to_copy", "detach", "alias", "lift_fresh"), _as_it_is),
+    **dict.fromkeys(("clone", "_to_copy"), _as_it_is),
 }
 ALIKE = (  # next to what torch says is done entry by entry
     *("native_dropout", "bernoulli", "masked_fill", "where", "hardswish", "prelu"),
