@@ -14,7 +14,6 @@ import jaxnn
 from jaxnn import as_network
 from jaxnn.chain.links import links
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.graph.branches import is_post_norm, kernels_of
 from jaxnn.models import Program
 from jaxnn.patients import hooks, remade, search, structure, units
 from jaxnn.patients.code import of_modules
@@ -24,6 +23,7 @@ from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch
+from jaxnn.recognition.branches import is_post_norm, kernels_of
 from jaxnn.trials import cures
 from jaxnn.trials import layers as changes
 from jaxnn.trials.cure import Cure

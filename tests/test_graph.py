@@ -12,12 +12,12 @@ from problems import norm
 
 import jaxnn
 from jaxnn.chain.links import links
-from jaxnn.graph.branches import branches_of, is_post_norm
 from jaxnn.jaxpr.numpy_programs import OPERATIONS
 from jaxnn.jaxpr.primitives import PRIMITIVES
 from jaxnn.patients.links import graph_of
 from jaxnn.pytorch.aten import OPERATIONS as OF_TORCH
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch
+from jaxnn.recognition.branches import branches_of, is_post_norm
 
 B, N, L = 6, 8, 6
 

@@ -17,10 +17,10 @@ from ..chain.parameter_places import are_shared, arrays
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import KnownParameters
 from ..flow.measure.chain_flow import OfWhole
-from ..graph.branches import branches_of, is_post_norm, kernels_of
 from ..graph.steps import Axes
 from ..models import Model, Program, own_pytree
 from ..network.network import Network
+from ..recognition.branches import branches_of, is_post_norm, kernels_of
 from . import code, remade, structure, units, weights
 from .links import graph_of
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places

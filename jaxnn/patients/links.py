@@ -6,11 +6,10 @@ import jax
 
 from ..chain.chain import Link
 from ..chain.links import Tree
-from ..graph.steps import Graph
-from ..recognition import step_graph
+from ..recognition.step_graph import Graph
 
 
-def graph_of(link: Link, arrays: Tree, state: Tree, is_repeated: bool = False) -> Graph[int]:
+def graph_of(link: Link, arrays: Tree, state: Tree, is_repeated: bool = False) -> Graph:
     """Return the program of a layer, or of it behind itself where it takes what it makes."""
 
     def twice(arrays: Tree, state: Tree) -> Any:
@@ -19,4 +18,4 @@ def graph_of(link: Link, arrays: Tree, state: Tree, is_repeated: bool = False) -
     above = jax.eval_shape(link, arrays, state)
     is_repeated &= jax.tree.flatten(above) == jax.tree.flatten(state)
     closed = jax.make_jaxpr(twice if is_repeated else link)(arrays, state)
-    return step_graph.Graph.of(closed, state).steps
+    return Graph.of(closed, state)

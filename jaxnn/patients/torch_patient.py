@@ -10,7 +10,6 @@ from jaxtyping import Bool
 
 from ..evidence.parameters import KnownParameters
 from ..evidence.torch_trial import TorchTrial
-from ..graph.branches import branches_of, is_post_norm, kernels_of
 from ..graph.steps import Axes
 from ..models import Program
 from ..pytorch import recurrent
@@ -18,6 +17,7 @@ from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.graphs import count_of_relu, graph_of
 from ..pytorch.restore import holding
+from ..recognition.branches import branches_of, is_post_norm, kernels_of
 from ..texts import clean, listed
 from . import code, hooks
 from .draws import MATRIX

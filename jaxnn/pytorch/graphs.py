@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.branches import terms_of
-from ..graph.steps import KEEPING, Graph
+from ..graph.steps import KEEPING
 from ..interrupts import registered
 from ..jaxpr.interpreter import Jaxpr
 from ..jaxpr.primitives import KINDS
 from ..jaxpr.program import Flat
+from ..recognition.branches import terms_of
+from ..recognition.step_graph import Graph
 from .aten import PROGRAMS, RELU
 from .call import recording
 from .cuts import parameters_of
@@ -27,13 +28,12 @@ from .tensors import numbers_of, tensors_in
 from .types import Inputs, Module, Tensor
 
 
-def graph_of(module: Module, inputs: Inputs) -> Graph[int]:
+def graph_of(module: Module, inputs: Inputs) -> Graph:
     """Return the graph of a module; one without values if its operations cannot be followed."""
     operations, output = _recorded(module, inputs)
     outputs = [] if operations.failure else operations.values(tensors_in(output))
     graph, names, _ = operations.graph(outputs)
-    named = dict(zip(graph.numbers, names, strict=True))
-    return replace(graph.steps, array=named.get)
+    return replace(graph, names=names)
 
 
 def _recorded(module: Module, inputs: Inputs, hooks: Any = lambda _: ()) -> tuple[Operations, Any]:
@@ -92,7 +92,7 @@ def log_branches(
     streams = [places[v] for v in operations.inputs if v in places]
     before = numbers_of(x) if x.is_floating_point() else None
     for at, v in enumerate(values):
-        found, has_others = terms_of(graph.steps, places[v], streams)
+        found, has_others = terms_of(graph, places[v], streams)
         after = states[at].parts[0].value
         if found and has_others and before is not None and before.shape == after.shape:
             wide = np.float64 if after.dtype.itemsize == 8 else np.float32

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_sizes_of
 from ..chain.state import LayerState
-from ..graph.branches import terms_of
+from .branches import terms_of
 from .step_graph import Graph
 
 
@@ -33,7 +33,7 @@ def skip_of(graph: Graph, state: PyTree) -> Skip | None:
     for out, v in enumerate(flat.outputs):
         if v in numbers or not is_float(flat.types[v]):
             continue
-        streams, others = terms_of(graph.steps, v, graph.states)
+        streams, others = terms_of(graph, v, graph.states)
         # Either of two terms may be the stream. Of a function that is cut between the last product
         # of a branch and the sum the main one is the branch, which the layer below has made.
         if len(streams) == 2 and not others:

@@ -13,7 +13,7 @@ import jax
 from jax.extend.core import primitives
 from jaxtyping import PyTree
 
-from ..graph import steps
+from ..graph.steps import KEEPING, Kind
 from ..jaxpr.axis_kinds import AxisKinds
 from ..jaxpr.interpreter import CALLS, Jaxpr
 from ..jaxpr.primitives import ADDING, ENDING, KINDS, MASKING, WEIGHING
@@ -45,6 +45,7 @@ class Graph:
     constants: int = 0  # the number of inputs in front that are no arrays of the layer
     # Arrays that are known to be those of a list of so many equal modules.
     lists: Sequence[tuple[int, tuple[int, ...]]] = ()
+    names: Sequence[str] = ()  # of the arrays, in place of their numbers
 
     @classmethod
     def of(cls, closed: Jaxpr, state: PyTree) -> "Graph":
@@ -93,11 +94,21 @@ class Graph:
         """Tell whether a value depends on the state."""
         return v in self.dependent
 
-    @cached_property
-    def steps(self) -> steps.Graph[int]:
-        """The program in the vocabulary of all frameworks."""
-        made = {v: _step(step) for v, step in self.made.items()}
-        return steps.Graph(self.flat.outputs, made.get, self.numbers.get, self.depends)
+    def kind(self, v: int) -> Kind | None:
+        """Return the kind of the step that makes a value; None of what goes in."""
+        step = self.made.get(v)
+        return None if step is None else KINDS.get(step.eqn.primitive.name, "other")
+
+    def inputs(self, v: int) -> tuple[int, ...]:
+        """Return the values that one is made of."""
+        return self.made[v].inputs if v in self.made else ()
+
+    def parameter(self, v: int) -> set[Any]:
+        """Return the number or name of the array that a value is, but for its form; or none."""
+        while self.kind(v) in KEEPING:
+            v = self.inputs(v)[0]
+        number = self.numbers.get(v)
+        return set() if number is None else {self.names[number] if self.names else number}
 
     def value(self, v: int, known: dict[int, Any]) -> Any:
         """Return a value, of known ones."""
@@ -197,16 +208,6 @@ class Graph:
                 if goes_on(step):
                     waiting += [w for w in step.outputs if w not in seen]
                     seen.update(step.outputs)
-
-
-def _step(step: TracedStep) -> steps.Step[int]:
-    eqn, kernel = step.eqn, None
-    if eqn.primitive is primitives.conv_general_dilated_p:
-        out, into, *_ = eqn.params["dimension_numbers"].rhs_spec
-        # Units of a grouped convolution do not all meet.
-        grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"] > 1
-        kernel = None if grouped else (into, out)
-    return steps.Step(KINDS.get(eqn.primitive.name, "other"), step.inputs, kernel)
 
 
 def passes(step: TracedStep) -> bool:
