@@ -33,6 +33,12 @@ def written_beside(torch, v):
     return out.flatten(1)
 
 
+def gated(torch, v):
+    """Parts of one array, each changed in place, as in a cell of an LSTM."""
+    halves = (v * 2).unsafe_chunk(2, 1)
+    return torch.cat([halves[0].sigmoid_(), halves[1].tanh_()], 1)
+
+
 def added_to_next(torch, v):
     out = torch.clone(v)
     out[1:] += v[:-1]
@@ -51,6 +57,7 @@ def weight(torch, *shape):
 APART = {
     "entry by entry": lambda torch, v: (v * 2 + v.tanh()).clamp(-99, 99),
     "in place": lambda torch, v: v.clone().mul_(3).relu_(),
+    "parts in place": gated,
     "rows and columns": lambda torch, v: (weight(torch, 5, N) @ v.T).T,
     "positions first": rotated,
     "positions in one axis": lambda torch, v: torch.nn.functional.linear(
