@@ -21,6 +21,8 @@ from ..graph.steps import Axes
 from ..models import Model, Program, own_pytree
 from ..network.network import Network
 from ..recognition.branches import branches_of, is_post_norm, kernels_of
+from ..recognition.layer_arrays import added_arrays_of
+from ..recognition.step_graph import Graph
 from . import code, remade, structure, units, weights
 from .links import graph_of
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
@@ -159,6 +161,16 @@ class ChainPatient(NetworkPatient):
     @property
     def names(self) -> Sequence[str]:
         return self.network.names
+
+    @property
+    def added(self) -> Places:
+        # A flow knows them too, but of a copy that is only trained none is measured.
+        return {
+            (layer, number)
+            for layers, link, arrays, state in self._links
+            for number in added_arrays_of(Graph.of(jax.make_jaxpr(link)(arrays, state), state))
+            for layer in layers
+        }
 
     @cached_property
     def branches(self) -> list[Places]:
