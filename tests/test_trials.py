@@ -217,6 +217,8 @@ def test_optimisers_without_decay_and_their_step_sizes():
     p = params()
     without = CHANGES["no decay"].of(setup(p=p, optimizer=optax.adamw(0.1, weight_decay=0.5)))
     plain = setup(p=p, optimizer=optax.adam(0.1))
+    (another,) = race.made_of(plain, names=["adam"])
+    assert another.code == "optimizer = optax.adam(1e-3)"
     learners = [one.learner() for one in (without, plain)]
     losses = [[one.step(Batch(XS, YS)) for _ in range(4)] for one in learners]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -431,6 +433,8 @@ def test_another_structure_keeps_the_options_of_its_optimiser(torch):
     ]
     optimizer = torch.optim.SGD(groups, lr=1.0)
     given = Setup(Program(model, xs, ys, loss, optimizer=optimizer), (Batch(xs, ys),))
+    (adam,) = race.made_of(given, names=["adam"])
+    assert adam.code == "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)"
     formed = [one.formed for one in CHANGES["norm"].made(given)]
     for made in (*formed, CHANGES["draw"].of(given)):
         of_made = made.program

@@ -421,7 +421,7 @@ def resized(setup: Setup, times: float) -> Setup:
     "adam",
     "Look at the optimiser: take Adam with a step size of 0.001.",
     says="Adam of step size 0.001 in the optimiser's place",
-    code="optimizer = optax.adam(1e-3)",
+    code="optimizer = {adam}",
     rank=LAST,
 )
 def adam(setup: Setup) -> Setup | None:

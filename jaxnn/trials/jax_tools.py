@@ -68,7 +68,7 @@ class JaxTools(Tools):
         return setup.reformed(patient._rebuilt(Rebuilding(Headless, None), written, last))
 
     def with_adam(self, setup: Setup) -> Setup | None:
-        return setup.but(times=1.0, optimizer=ADAM)
+        return setup.but(times=1.0, optimizer=ADAM).saying(adam="optax.adam(1e-3)")
 
     def step_size(self, setup: Setup) -> float | None:
         optimizer = setup.program.optimizer

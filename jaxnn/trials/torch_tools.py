@@ -86,7 +86,8 @@ class TorchTools(Tools):
         return copied_optimizer(optimizer, {id(p): now[name] for name, p in old if name in now})
 
     def with_adam(self, setup: Setup) -> Setup | None:
-        return setup.but(times=1.0, optimizer=None)
+        made = setup.but(times=1.0, optimizer=None)
+        return made.saying(adam="torch.optim.Adam(model.parameters(), lr=1e-3)")
 
     def step_size(self, setup: Setup) -> float | None:
         _, optimizer = copies(setup.program)

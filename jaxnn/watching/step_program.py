@@ -32,7 +32,7 @@ Measured = tuple[Flow, Update | None, LabelOrder | None]
 
 
 class StepArrays(NamedTuple):
-    """What a step has: parameters before it and after it, if these are known, and its batch."""
+    """The arrays of a step: parameters before it, its batch, parameters after it if known."""
 
     params: PyTree
     xs: PyTree
