@@ -98,9 +98,27 @@ def test_the_gradient_is_that_of_a_plain_pass(net, problem):
     assert_close(jaxnn.network.unstack(gradient), layers)
 
 
+def test_two_activations_in_turn_at_every_depth(rng):
+    """The output takes in σ of the last layer that is used; a depth may be data."""
+    net = jaxnn.Network(SIZES, ["tanh", "relu"] * 2, "regression")
+    params, x = draw_layers(rng, SIZES, gaussian(1.3), 0.2), rng.normal(size=3)
+    run = jaxnn.network.stack(params)
+    traced = jax.jit(lambda depth: jaxnn.trace(net, run, x, depth=depth))
+    traces = jaxnn.trace(net, run, x), jaxnn.trace(net, run, x, depth=2), *map(traced, (3, 4))
+    for depth, trace in zip((DEPTH, 2, 3, 4), traces, strict=True):
+        states = [x]
+        for i, (theta, b) in enumerate(params[:depth]):
+            z = states[-1] @ theta + b
+            states.append(np.maximum(z, 0) if i % 2 else np.tanh(z))
+        output = states[-1] @ params[-1].theta + params[-1].b
+        np.testing.assert_allclose(trace.a[-1], output, rtol=1e-13)
+        np.testing.assert_allclose(trace.a[2][: depth - 1], states[2:], rtol=1e-13)
+        assert not trace.a[2][depth - 1 :].any()
+
+
 @pytest.mark.slow
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
-    """The output takes in σ of the last layer that is used, in one program for every depth."""
+    """Of the gradient too."""
     params, xs, ys = problem
     run = jaxnn.network.stack(params)
     backprop = jax.jit(partial(jaxnn.backprop, net))
