@@ -43,6 +43,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from altair.utils import schemapi
 from jax.experimental.compilation_cache import compilation_cache
 from peers import need
 from problems import as_users_have_jax
@@ -132,14 +133,16 @@ def is_due(item, day):
 
 
 def pytest_collection_finish():
-    """Save a seventh of the time of all tests, before the first of them, by two things.
+    """Save a fifth of the time of all tests, before the first of them, by three things.
 
     Python's collector would look again and again at everything that has been imported, and after
     every 2,000 new objects, of which tracing makes millions, at the latest ones. And a thread
     that asks for a program hands kernel after kernel to XLA's own threads, where each that is not
     finished costs a new context of MLIR: so this thread gives way to those, which exist as soon as
-    there is a device.
+    there is a device. And Altair would check each part of a chart when it is made, of whose parts
+    most are made again for the next larger one: a whole chart is checked when it becomes a dict.
     """
+    schemapi.disable_debug_mode()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
     if sys.platform == "linux":

@@ -21,7 +21,6 @@ from problems import (
     gaussian,
     gradient_flow,
     log_norm,
-    mostly_slow,
     of_theta,
     optimised,
     refusals,
@@ -150,8 +149,9 @@ def contracts_across_a_barrier():
     return bool(np.any(np.asarray(sums) != a * b + c))
 
 
-@mostly_slow("jitted", [True, False], False)
-@mostly_slow("case", CASES[1:], CASES[1])
+@pytest.mark.slow
+@pytest.mark.parametrize("jitted", [True, False])
+@pytest.mark.parametrize("case", CASES[1:])
 def test_plain_and_block_floating_point_agree_to_the_last_bit(rng, case, jitted):
     """Within range every Δz is the same number, whether rows have exponents or not."""
     net, params, xs, _ = problem(rng, *case, dtype=jnp.float32)
@@ -284,7 +284,8 @@ def test_only_public_names_are_used():
             assert node.attr in jaxnn.__all__
 
 
-@mostly_slow("activation", ["tanh", "relu"], "tanh")
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_the_gradient_and_the_flow_are_those_of_jax(script, rng, activation):
     """In float64; the plain network has no line of the block, and JAX differentiates it."""
     net = jaxnn.Network(OF_OWN, activation, "regression", hidden=script.ConstantGate(GATE))

@@ -220,7 +220,8 @@ def test_batch_statistics(dropped, rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
-@mostly_slow("numbered", [False, True], False)
+@pytest.mark.slow
+@pytest.mark.parametrize("numbered", [False, True])
 def test_a_run_whose_first_layer_has_a_gate_that_is_closed(rng, numbered):
     """Examples meet in the others; also where the gate is the number of the layer, as data."""
     theta, gates = rng.normal(size=(4, N, N)), np.array([0.0, 1, -1, 1])

@@ -209,14 +209,7 @@ CASES = {
 
 
 # What is called at a prompt most often stands for the others in the default run.
-OFTEN = (
-    "backprop",
-    "fit with a fraction held out",
-    "gradient_flow",
-    "init",
-    "trace",
-    "meanfield.chi",
-)
+OFTEN = "backprop", "fit with a fraction held out", "gradient_flow", "meanfield.chi"
 # A watch hands its numbers to a place of its own at each call, a checkup trains, a sweep builds
 # networks of other sizes, and layers whose band is known are what other functions ask for.
 ANEW = {"checkup", "sweep", "meanfield.banded_layers"}

@@ -107,11 +107,11 @@ FALLING = jaxnn.network.Activation("falling", lambda z: -RELU.sigma(z), lambda z
 
 @pytest.mark.parametrize(
     "activation",
-    ["sigmoid", *(pytest.param(a, marks=pytest.mark.slow) for a in ("relu", "hard_tanh", FALLING))],
+    ["relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", "hard_tanh", FALLING))],
     ids=lambda a: getattr(a, "name", a),
 )
 def test_saturated_and_dead_units_are_counted(rng, activation):
-    net, params, xs, ys = network(rng, activation, 5, sigma_w=8.0)
+    net, params, xs, ys = network(rng, activation, 3, sigma_w=8.0)
     flow = gradient_flow(net, as_run(params), xs, ys)
     trace = jax.jit(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
     largest = 0.25 if activation == "sigmoid" else 1

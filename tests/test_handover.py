@@ -183,7 +183,7 @@ MOVED = {  # params -> a stack; the paths of its second layer's arrays
 }
 
 
-@mostly_slow("name", MOVED, "a_list", "beside", "again")
+@mostly_slow("name", MOVED, "a_list")
 def test_parameters_that_are_moved(rng, name):
     """Both ways; what no layer has is that of `like`."""
     make, path = MOVED[name]

@@ -320,7 +320,7 @@ SPREADS = {  # s, q[1], and E[σ′(z)² σ′(z̃)²] for q and q̃ >= q, z̃ =
 }
 
 
-@pytest.mark.parametrize("name", SPREADS)
+@mostly_slow("name", SPREADS, "relu")
 def test_the_band_of_residual_blocks_layer_by_layer(name):
     """Written out as double sums, from every layer on, over nine blocks of c² = ½ or 1."""
     s, q1, together = SPREADS[name]

@@ -230,7 +230,8 @@ def test_of_two_trainings_one_has_measured_nothing_yet(tmp_path):
         (["{tmp}/one", "--out", "{tmp}/no/page.html"], "No such file"),
     ],
 )
-def test_a_mistake_is_one_sentence(tmp_path, capsys, arguments, sentence):
+def test_a_mistake_is_one_sentence(tmp_path, capsys, monkeypatch, arguments, sentence):
+    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
     record(tmp_path / "one", START, measured(0, -3.0))
     code = main(["watch", *(argument.format(tmp=tmp_path) for argument in arguments)])
     said = capsys.readouterr().err
