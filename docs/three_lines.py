@@ -79,7 +79,9 @@ def measured() -> Told:
     assert program is not None
     scope: dict[str, Any] = {}
     exec(program[1], scope)
-    trials = scope["checkup"].trials
+    checkup = scope["checkup"]
+    trials = checkup.trials
+    cure = next(cure for cure in checkup.diagnosis.cures if cure.kind == trials.answer.names[0])
 
     def losses(model: Any) -> list[float]:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -92,9 +94,8 @@ def measured() -> Told:
             course.append(round(loss.item(), 3))
         return course
 
-    changed = losses(trials.answer.setup.program.model)
-    learns, _, _ = scope["checkup"].sentences[0].partition(":")
-    return Told(f"{learns}.", next(trials.sentences), losses(scope["model"]), changed)
+    learns, _, _ = checkup.sentences[0].partition(":")
+    return Told(f"{learns}.", next(trials.sentences()), losses(scope["model"]), losses(cure.model))
 
 
 def read() -> Told:

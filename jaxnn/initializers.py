@@ -335,7 +335,7 @@ class _Plain:
 
 @dataclass(frozen=True)
 class _Orthogonal:
-    """σ_w times orthogonal matrices, or mirrored ones, which look linear behind a relu."""
+    """σ_w times orthogonal matrices, or mirrored ones, which look linear after a relu."""
 
     sigma_w: float
     is_mirrored: bool = False

@@ -218,7 +218,7 @@ def log_norm(tree):
 
 
 def barriers_stay():
-    """Tell whether XLA computes again what stands behind a barrier; that of JAX 0.10 does not.
+    """Tell whether XLA computes again what stands after a barrier; that of JAX 0.10 does not.
 
     On a CPU it drops the barriers there, and then one of two equal computations.
     """

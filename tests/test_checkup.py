@@ -261,7 +261,7 @@ def test_the_change_that_makes_it_learn_is_the_advice_and_what_was_changed_in_va
     result = concluded(STAYS, [twice, inputs, rate], trials)
     assert result.upheld == (inputs, rate)  # steps were not tried
     assert result.sentences[1:] == (
-        "With labels it does: R² 0.90.",
+        "It learns with labels: R² 0.90.",
         "Tried in vain: 2 other changes (print checkup.trials).",
         "They are large.",
         "Vanishing.",
@@ -276,7 +276,7 @@ def test_the_change_that_makes_it_learn_is_the_advice_and_what_was_changed_in_va
     assert without.advice == "Take skips."  # what was not tried
     assert without.sentences[1] == "Tried in vain: 1 change (print checkup.trials)."
     later = Trials((), Score(0.8, "R² 0.80"))
-    assert concluded(STAYS, trials=later).sentences[1] == "In 240 steps it does: R² 0.80."
+    assert concluded(STAYS, trials=later).sentences[1] == "It learns in 240 steps: R² 0.80."
 
 
 def test_what_can_be_cured_is_said_of_who_does_not_learn():

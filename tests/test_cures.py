@@ -488,7 +488,7 @@ SEARCHES = {  # a rate, the factor that is found and how near, and the measureme
     "a line": (lambda s: np.log10(s / 2.4), 2.4, 1e-3, 3),
     # Steps are halved where the signal leaves the range.
     "below an overflow": (lambda s: np.nan if s > 2.2 else 3 * np.log10(s / 2), 2, 1e-2, 14),
-    # As behind a batch norm; both ways are looked at.
+    # As after a batch norm; both ways are looked at.
     "no factor changes it": (lambda s: 0.06, 1, 0, 14),
     # As with skip connections: the nearest good factor is taken.
     "no root": (lambda s: 0.1 * s**2, 0.1016, 1e-3, 14),

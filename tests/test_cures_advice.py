@@ -471,7 +471,7 @@ def branch(p, z, sigma):
 
 
 def of_branches_of_jax(rng):
-    """Blocks that explode, whose matrices are wide and high, behind an embedding."""
+    """Blocks that explode, whose matrices are wide and high, after an embedding."""
     params = [
         {"emb": normal(rng, 12, 12)},
         *(

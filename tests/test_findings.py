@@ -324,7 +324,7 @@ CASES = {
         (a_flow(), draws(stopped=("1.up", "1.down", "2.up"))),
         path="3.up",
     ),
-    "layers behind stop_gradient": Case(
+    "layers after stop_gradient": Case(
         "fixed",
         a_flow(deltas={(i, name): NONE for i in (3, 4) for name in ("up", "down")}),
         (
@@ -849,7 +849,7 @@ CASES = {
         an_end(is_linear=True),
         (a_flow(deltas=OFF_BELOW_6), an_end(is_linear=True)),  # what is cut off is no line
     ),
-    "a hinge behind a softmax": at_end(
+    "a hinge after a softmax": at_end(
         "targets",
         an_end(kinds.MARGINS, **SOFTMAX),
         an_end(kinds.MARGINS, reach=Reach(0.0, 0.0)),  # nothing enters the last layer
@@ -1064,7 +1064,7 @@ NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2
         ("targets", replace(BRIER, held_out=HeldOut(200, 0.02)), False),  # it has learned
         ("branches", (NEAR_ZERO, LINEAR), True),
         ("linear", (NEAR_ZERO, LINEAR), False),
-        # What acts behind a gain of zero is not seen
+        # What acts after a gain of zero is not seen
         ("linear", (a_flow_with_biases(sizes={(3, "down"): NONE}), LINEAR), False),
     ],
 )

@@ -510,7 +510,7 @@ def test_gates_by_scipy_s_integrals():
 
 @pytest.mark.slow
 def test_a_stretched_exponential_and_a_power():
-    """Ln (1 + L) behind a norm; behind tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
+    """Ln (1 + L) after a norm; after tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
     values = [*predicted(dynamic_tanh, width=WIDE, blocks=64, alpha=(2.0,)).values()]
     assert values[0] == pytest.approx(math.log(65), rel=1e-6)
     q, logs = 1.0, [0.0]
@@ -528,7 +528,7 @@ def test_a_stretched_exponential_and_a_power():
 
 @pytest.mark.slow
 def test_constants_of_slow_growth_are_those_of_infinite_depth():
-    """In theory's own curves of 128 layers to a quarter, behind a norm exactly."""
+    """In theory's own curves of 128 layers to a quarter, after a norm exactly."""
     values = predicted(slow_growth, width=WIDE, layers=128, channels=WIDE)
     for name, kind in slow_growth.kinds().items():
         if kind.constant is not None:

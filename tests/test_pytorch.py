@@ -567,7 +567,7 @@ def checkpointed(torch):
 
 
 def in_place(torch, is_read):
-    """What is changed in place behind a cut changes neither the flow nor the inputs."""
+    """What is changed in place after a cut changes neither the flow nor the inputs."""
     nn = torch.nn
     linears = [nn.Linear(6, 6) for _ in range(4)]
     read = [nn.Embedding(9, 6)] if is_read else []
@@ -752,7 +752,7 @@ def test_below_a_head_of_zeros_a_gradient_is_that_behind_random_numbers(torch, c
 
 SAYS_ZERO = (
     "head.weight is zero, so that nothing passes to the layers below before the first step: Δ "
-    "there is measured behind random numbers in its place."
+    "there is measured after random numbers in its place."
 )
 
 

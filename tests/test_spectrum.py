@@ -416,7 +416,7 @@ def test_examples_that_meet_have_no_jacobian_of_their_own(unhooked):
 
 @pytest.mark.slow
 def test_attention_that_gives_all_tokens_the_same_has_rank_one():
-    """And a matrix of its own where it looks at one token, behind a mask too."""
+    """And a matrix of its own where it looks at one token, after a mask too."""
     x = jnp.asarray(np.eye(4)[None])
 
     def attention(size, x):

@@ -337,7 +337,7 @@ def _slope(z):
 
 
 def _recurrent_in_theory(p, size):
-    """Return the mean square behind a layer, and E‖Δz‖²/E‖Δz′‖²."""
+    """Return the mean square after a layer, and E‖Δz‖²/E‖Δz′‖²."""
     q = size**2 * p
     return _mean(lambda z: np.tanh(z) ** 2, q), size**2 * _mean(lambda z: _slope(z) ** 2, q)
 

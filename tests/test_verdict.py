@@ -459,7 +459,7 @@ def test_a_gradient_that_changes_by_less_than_a_hundred_does_so_mildly():
         v = jaxnn.verdict(made(factors))
         assert v.word == "exploding"
         assert v.rate_text.startswith(start)
-        assert v.rate_text.endswith("; Adam's step sizes make up for it.")
+        assert v.rate_text.endswith("; Adam makes up for it, SGD does not.")
 
 
 @pytest.mark.parametrize(("count", "but"), [(1, "one"), (2, "two"), (3, "3")])
@@ -474,7 +474,7 @@ def test_it_is_sentences():
     v = jaxnn.verdict(made([-0.7, -0.9, -0.8]))
     assert v.sentences == (
         "Vanishing, -0.8 ± 0.06 decades a layer towards the input, -2.4 over all 4 hidden layers; "
-        "Adam's step sizes make up for it.",
+        "Adam makes up for it, SGD does not.",
         "Initialise with std 1/√fan_in (now 2/√fan_in): that makes χ = 1 for tanh and σ_b = 0.",
     )
     assert len(v.remedies) == 3

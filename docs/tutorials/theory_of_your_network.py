@@ -132,6 +132,6 @@ assert decades[0] < -5 < -0.5 < decades[1] < 0.5
 
 # %% [markdown]
 # The factor was found in theory, and it works for the network. If no such
-# factor exists, as behind norms, `critical_scale` says why. More on theory,
+# factor exists, as after norms, `critical_scale` says why. More on theory,
 # and on programs that have none: [your own
 # network](../your-network.md).

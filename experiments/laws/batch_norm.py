@@ -1,4 +1,4 @@
-"""Law 11: behind a batch norm ‖Δz‖² grows by λ_B > 1 a layer for any σ_w, by π/(π-1) for relu.
+"""Law 11: after a batch norm ‖Δz‖² grows by λ_B > 1 a layer for any σ_w, by π/(π-1) for relu.
 
 z′ = σ(BN(z)) θ over B rows. Of a unit's rows normalised, uniform on a sphere, with κ as in
 `jaxnn.sphere`,

@@ -1,6 +1,6 @@
 """Law 33: nearly equal tokens part or meet, and gradients grow, by two exponents of a block.
 
-Tokens x + ε[t] that are nearly alike, Σ ε = 0, in blocks with a norm behind each skip connection,
+Tokens x + ε[t] that are nearly alike, Σ ε = 0, in blocks with a norm after each skip connection,
 
     z = N(x + a softmax(q kᵀ) v W),    x′ = N(z + m σ(z A) B)
 
@@ -32,7 +32,7 @@ Theirs are exponents of squares, twice these. The formulas are derived here, for
 blocks. Measured are drawn networks and the wide twin, which knows the program alone, with tokens
 brought together: x + ε δ[t], the mean of an example's positions and ε times what they differ by.
 The angle is followed while it is small, from the lower third of the layers up; Δ in the middle of
-them, where what enters at the end has found its direction. It enters as behind a mean over all
+them, where what enters at the end has found its direction. It enters as after a mean over all
 positions, which have it in common. What n channels take from a block with norms behind is derived
 in `collapsed_width.py`, and part of what is predicted.
 """

@@ -18,7 +18,7 @@ of the units. Of attention, two matrices without units in between, V = 4 u/(1 + 
 
     attention   u/(1 + u) n         MLP   (u + w + u w (1 + α))/((1 + u)(1 + w)) n
 
-**A Δ behind a norm** is at right angles to z′ = z + h B, and B is known along h, A along z, from
+**A Δ after a norm** is at right angles to z′ = z + h B, and B is known along h, A along z, from
 the forward pass. So the MLP takes δ/(1 + w) n more from |Δ|², and leaves ρ/n of it along z, which
 the norm of attention takes; Δ in front of attention is at right angles to z:
 

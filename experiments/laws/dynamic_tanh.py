@@ -1,4 +1,4 @@
-"""Law 25: gradients grow by a power of depth behind a norm, by exp(A √L) behind tanh(αz).
+"""Law 25: gradients grow by a power of depth after a norm, by exp(A √L) after tanh(αz).
 
 z′ = z + f(z) θ, of L blocks, with f an RMS norm (pre-norm) or tanh(αz) (DyT). The norm divides by
 √q, and q grows by σ_w² in each block, so that with q[1] = σ_w²

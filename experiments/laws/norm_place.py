@@ -1,7 +1,7 @@
-"""Law 16: the last block's ‖Δθ‖² falls like 1/L with the norm in front, but not with it behind.
+"""Law 16: the last block's ‖Δθ‖² falls like 1/L with the norm before a block, but not after it.
 
 L blocks: z′ = z + σ(N(z)) θ has the norm in front, z′ = N(z + σ(z) θ) behind. N is a layer norm, σ
-relu, σ_w² = 2: in front, a block adds 1 to q. For a unit cotangent behind a final norm
+relu, σ_w² = 2: in front, a block adds 1 to q. For a unit cotangent after a final norm
 
     ‖Δθ‖² of the last block = n/2 · 1/(1+L)  in front,   n/2 · 1/2  behind, at any depth
     ‖Δθ‖² of the first block = n/2 · 1/2  either way
@@ -52,7 +52,7 @@ def predict(setup: Setup) -> Told:
 
 
 def path_of(block: jaxnn.blocks.Block, blocks: int) -> tuple[float, float]:
-    """Return ‖Δθ‖²/n of the last and of the first block, for a unit cotangent behind a norm.
+    """Return ‖Δθ‖²/n of the last and of the first block, for a unit cotangent after a norm.
 
     ‖Δθ‖² is ‖a‖² times that of Δ of z + σ θ, where a norm behind has divided by its length.
     """
@@ -67,7 +67,7 @@ def path_of(block: jaxnn.blocks.Block, blocks: int) -> tuple[float, float]:
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
-    """Measure ‖Δθ‖² for a random cotangent, over the size that it has behind a final norm."""
+    """Measure ‖Δθ‖² for a random cotangent, over the size that it has after a final norm."""
     keys = jax.random.split(key, setup.seeds)
     for name, block in BLOCKS.items():
         of_kind = ENSEMBLE, setup.width, max(setup.blocks) + 1, 0.5

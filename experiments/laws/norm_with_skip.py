@@ -31,7 +31,7 @@ REASON = "4 standard errors, and ¼ Var, for q varies too"
 
 
 class Case(NamedTuple):
-    """An activation behind a norm: over the units if rows is None, else over so many rows."""
+    """An activation after a norm: over the units if rows is None, else over so many rows."""
 
     activation: str
     rows: int | None
@@ -85,7 +85,7 @@ def power_law(chi: float, last: int) -> float:
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
-    """Measure ln ‖Δz[l]‖² behind norms with a skip connection."""
+    """Measure ln ‖Δz[l]‖² after norms with a skip connection."""
     last = setup.layers
     keys = jax.random.split(key, setup.seeds)
     for case in cases(setup):

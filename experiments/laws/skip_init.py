@@ -2,7 +2,7 @@
 
 A branch of unit mean square on a skip connection: after L of them z has the mean square 1 + L, so
 the last is 1/(1+L) of it, and the network behaves as a shallow one (De & Smith 2020,
-arXiv:2002.10444): the mean square behind a batch norm in each branch is 1 + L. Without it each
+arXiv:2002.10444): the mean square after a batch norm in each branch is 1 + L. Without it each
 block doubles it, and each branch is half of z. SkipInit has one number α a branch, 0 at first:
 
     α = 0: Δz is the same in all layers, and Δα[l] = Δ·f_l is a random number of its own in each:

@@ -1,4 +1,4 @@
-"""Law 28: variances behind a transformer's parts, with half the errors of published formulas.
+"""Law 28: variances after a transformer's parts, with half the errors of published formulas.
 
 Kedia et al. 2024, arXiv:2403.09635, give formulas for what each part of a transformer makes of
 variances, and the errors that these have in drawn networks, in percent, over all their set-ups:

@@ -217,7 +217,7 @@ def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
 
 
 def post_norm(n: int, blocks: int) -> Drawn:
-    """A transformer with a norm behind each skip connection, of `keras.layers`."""
+    """A transformer with a norm after each skip connection, of `keras.layers`."""
 
     def build(x: jax.Array) -> Any:
         from keras import layers

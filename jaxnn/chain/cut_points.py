@@ -100,7 +100,7 @@ class Places:
         network, ends = self.network, [a]
         if self.run(a, b) is not None:
             return [(a, b)]
-        # A layer ends at the first place behind its product, but for its bias; where no place is
+        # A layer ends at the first place after its product, but for its bias; where no place is
         # between two products, both are in one layer.
         end = None  # of the layer of the last product
         for i in [*(i for i in range(a + 1, b) if self._is_place(i, count)), b]:

@@ -209,7 +209,7 @@ class _Body:
         return prepared(network.flat, before, network.parameters, {*network.raw}, inputs)
 
     def __call__(self, arrays: list[Array], state: PyTree) -> LayerState | Array:
-        """Return the state behind a step."""
+        """Return the state after a step."""
         run, knife = self.scanned, self.knife
         given, leaves = dict(zip(self.handed, arrays, strict=True)), jax.tree.leaves(state)
         carried, filled = len(run.order), len(run.order) + len(run.blank)

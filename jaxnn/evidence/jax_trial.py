@@ -220,7 +220,7 @@ class _Apart(NamedTuple):
     """The arrays of a layer that are no weights, as numbers in it."""
 
     norms: tuple[tuple[int, int], ...]  # mean and variance of each norm that divides by arrays
-    stopped: tuple[int, ...]  # behind stop_gradient
+    stopped: tuple[int, ...]  # after stop_gradient
     added: tuple[int, ...]  # biases of several axes
 
     @classmethod

@@ -13,7 +13,7 @@ Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its output
 def below_first(
     values: Iterable[V], inputs: Callable[[V], Iterable[V]], known: Container[V] = ()
 ) -> Iterator[V]:
-    """Yield values and all that they are made of, but for what is known: each behind its inputs."""
+    """Yield values and all that they are made of, but for what is known: each after its inputs."""
     seen, waiting = set[V](), [(value, False) for value in values]
     while waiting:  # a stack, since graphs are deeper than Python may call
         value, is_done = waiting.pop()

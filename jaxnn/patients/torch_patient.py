@@ -211,7 +211,7 @@ class TorchPatient(Patient):
         known = [name for name, _ in self.network.named_modules()]
         names = names_in_words([layer.name for layer in self._rebuildable], known)
         are_wide = any(layer.between for layer in self._rebuildable)
-        more = " (each with those between the one before and it)" if are_wide else ""
+        more = " (each together with the modules between it and the one before)" if are_wide else ""
         return f"the modules {names}{more}"
 
     def with_form(self, form: Form) -> Patient | None:

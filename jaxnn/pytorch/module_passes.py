@@ -63,7 +63,7 @@ class MeasuredModule(NamedTuple):
     steps: tuple[RecurrentSteps, ...]  # Δ at the steps of recurrent modules
     stops: Stopped | None
     notes: tuple[str, ...]  # sentences on what was chosen, and on what has no number
-    # Names of weights that are zero, below which Δ is measured behind random numbers.
+    # Names of weights that are zero, below which Δ is measured after random numbers.
     drawn: tuple[str, ...] = ()
 
 

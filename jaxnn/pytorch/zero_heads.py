@@ -1,4 +1,4 @@
-"""PyTorch: heads that start at zero, below which a gradient is measured behind random numbers.
+"""PyTorch: heads that start at zero, below which a gradient is measured after random numbers.
 
     y = z θ,  θ = 0     Δz = Δy θᵀ = 0 until θ has taken a step, whatever the layers below are
 
@@ -29,11 +29,11 @@ class ZeroHead(NamedTuple):
         verb, place = ("is", "its place") if len(self.weights) == 1 else ("are", "their place")
         return (
             f"{listed(self.weights)} {verb} zero, so that nothing passes to the layers below "
-            f"before the first step: Δ there is measured behind random numbers in {place}."
+            f"before the first step: Δ there is measured after random numbers in {place}."
         )
 
     def joined(self, above: Agreed, below: Agreed, layers: Mapping[str, set[int]]) -> Agreed:
-        """Return what was measured with zeros from this layer up, and behind a draw below it."""
+        """Return what was measured with zeros from this layer up, and after a draw below it."""
         is_above = np.arange(len(above.norm)) >= self.layer
         rows = is_above[:, None]
         return below._replace(

@@ -123,7 +123,7 @@ def _is_list(name: str, value: object) -> bool:
 
 
 def check_keep(keep: Numbers | float, hidden: Block | Sequence[Block] | None) -> None:
-    """Raise for dropout behind a norm over the rows, for which there is no formula here."""
+    """Raise for dropout after a norm over the rows, for which there is no formula here."""
     blocks = [hidden] if isinstance(hidden, Block) or hidden is None else hidden
     meeting = next(filter(rows_meet, blocks), None)
     if meeting is not None and not isinstance(keep, jax.core.Tracer) and np.any(keep != 1):

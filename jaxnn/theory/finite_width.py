@@ -1,4 +1,4 @@
-"""Finite width: the spread of a gradient behind skip connections, to first order in 1/n.
+"""Finite width: the spread of a gradient after skip connections, to first order in 1/n.
 
 z′ = z + c σ(z) θ takes Δ to Δ + c D θᵀΔ with D = σ′(z) for each unit. For θ ~ N(0, σ_w²/n), with
 s = c² σ_w², μ_k = E[D^2k] and w = s μ₁, the square ‖Δ‖² is multiplied by 1 + w on average, and the
@@ -92,7 +92,7 @@ def skip_spread(
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
     """Return n times the lag and the variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖, residual blocks."""
     # The lag is ln E‖Δz[l]‖² - E ln ‖Δz[l]‖²; both are 0 in the last layer. s: c² σ_w² of the block
-    # above each layer, behind a norm over q; root: the size of what σ takes, √q[l], or 1 behind a
+    # above each layer, after a norm over q; root: the size of what σ takes, √q[l], or 1 after a
     # norm.
     place, last = jnp.arange(len(s)), len(s) - 1
 

@@ -269,7 +269,7 @@ def correlation_map(
     """The correlation of two inputs in the next layer, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q).
 
     In this layer both have mean square q, and correlation c; q = 0 gives the limit. Of two rows of
-    one batch behind a batch norm, whatever c is.
+    one batch after a batch norm, whatever c is.
 
     Example:
         >>> round(float(correlation_map("relu", 2**0.5, 0.0, 1.0, 0.0)), 4)  # 1/π
@@ -293,7 +293,7 @@ def correlation_fixed_point(
     """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
 
     1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf. Of two rows of one
-    batch behind a batch norm in [-1, 1].
+    batch after a batch norm in [-1, 1].
 
     Raises:
         ValueError: also for a Residual, with which z grows with depth.
@@ -507,7 +507,7 @@ def banded_layers(
         raise ValueError(
             "hidden: the band of finite width is known for jaxnn.blocks.Dense(), "
             "jaxnn.blocks.Residual() around it and jaxnn.blocks.PostNorm() around that, got "
-            f"{unknown!r}; jaxnn.theory.batch_band draws it behind RMSNorm and LayerNorm, and "
+            f"{unknown!r}; jaxnn.theory.batch_band draws it after RMSNorm and LayerNorm, and "
             "jaxnn.theory.drawn_band measures it for any network"
         )
     skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
@@ -632,7 +632,7 @@ def critical_sigma_w(activation: Name, sigma_b: Number, *, hidden: Block | None 
 
     Raises:
         ValueError: no σ_w has a finite q* with χ = 1 that q tends to, as for relu with σ_b > 0, and
-            behind a norm without biases and ε, which takes σ_w out; under `jit`, and for an array
+            after a norm without biases and ε, which takes σ_w out; under `jit`, and for an array
             of σ_b, the result is nan. The message names a critical point that repels, as of gelu,
             near which some networks die out and others explode. Also for every other kind of block.
 

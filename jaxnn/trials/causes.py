@@ -64,7 +64,7 @@ def _multiplied(patient: Patient, meant: Places, factor: float) -> Attempt:
 # What a verdict says to set
 
 
-@cause("named", SET, says="{path} at {to:g}", mends="cut, fixed, shut")
+@cause("named", SET, says="{path} set to {to:g}", mends="cut, fixed, shut")
 def named_array(setup: Setup) -> Iterator[Setup]:
     """A bias or gains that turn units off, set to what the verdict says."""
     patient = setup.patient
@@ -81,7 +81,7 @@ def named_array(setup: Setup) -> Iterator[Setup]:
 @cause(
     "shut",
     "Set {arrays} to 1: at 0 they shut what they multiply.",
-    says="{arrays} at 1 instead of 0",
+    says="{arrays} set to 1 instead of 0",
     mends="cut, fixed, shut, zero",
 )
 def shut(setup: Setup) -> Iterator[Setup]:
@@ -381,7 +381,7 @@ def gains(setup: Setup) -> Iterator[Setup]:
 @cause(
     "gates",
     "Set the bias {entries} to {to}, so that the state is kept.",
-    says="the bias {entries} at {to}",
+    says="the bias {entries} set to {to}",
     mends="time",
 )
 def gates(setup: Setup) -> Iterator[Setup]:
@@ -472,7 +472,7 @@ def _with(v: np.ndarray, part: slice, value: float) -> np.ndarray:
 @cause(
     "recurrent",
     "Draw the recurrent weights {weights} orthogonal with gain {gain:g}.",
-    says="orthogonal recurrent weights {weights} of gain {gain:g}",
+    says="orthogonal recurrent weights {weights} with gain {gain:g}",
     mends="time",
 )
 def recurrent(setup: Setup) -> Iterator[Setup]:

@@ -39,7 +39,7 @@ class Change(NamedTuple):
     name: by which findings and alarms name it; of a cure its kind.
     of: makes it, of some several; None of a program that it does not apply to.
     advises: what to do.
-    says: what is other then, after "With …"; "" of what only cures try.
+    says: the difference that it makes, after "It learns with …"; "" of what only cures try.
     code: in Python; of a network as a patient has it that is written for the network at hand.
     rank: the place among all: those of a lower rank are believed, and tried, first.
     cures: whether it may keep a gradient, and `jaxnn.cures` tries it.
@@ -97,7 +97,7 @@ def ordered(cures: bool = False) -> list[Change]:
 
 @change(
     "column",
-    "Hand the loss labels of shape {after}: it broadcasts {before} against the output.",
+    "Give the loss labels of shape {after}: it broadcasts {before} against the output.",
     says="labels of shape {after} instead of {before}",
     code="ys = ys.reshape({after})",
 )
@@ -131,8 +131,8 @@ def from_zero(setup: Setup) -> Setup | None:
 
 @change(
     "minus",
-    "Turn the sign of the loss: it is largest where the output fits.",
-    says="minus the loss",
+    "Change the sign of the loss: it is largest where the output fits.",
+    says="the sign of the loss changed",
     code="loss = lambda output, ys: -loss(output, ys)",
 )
 def minus(setup: Setup) -> Setup | None:
@@ -145,8 +145,8 @@ def minus(setup: Setup) -> Setup | None:
 
 @change(
     "no activation",
-    "Leave out the activation behind the last layer.",
-    says="no activation behind the last layer",
+    "Leave out the activation after the last layer.",
+    says="no activation after the last layer",
     code="# the forward pass returns what enters the last activation",
 )
 def no_activation(setup: Setup) -> Setup | None:
@@ -154,7 +154,7 @@ def no_activation(setup: Setup) -> Setup | None:
     return setup.bare
 
 
-@change("usual loss", "Take {loss} of the output as it is.", says="{loss} of the output")
+@change("usual loss", "Use {loss}, on the output as it is.", says="{loss} as the loss")
 def usual_loss(setup: Setup) -> Setup | None:
     """The loss that such labels usually take."""
     if setup.loss is None or setup.aim.kind == OTHER:
@@ -166,8 +166,9 @@ def usual_loss(setup: Setup) -> Setup | None:
 
 @change(
     "usual end",
-    "Leave out the activation behind the last layer, and take {loss} of what entered it.",
-    says="no activation behind the last layer, and {loss}",
+    "Leave out the activation after the last layer, and use {loss}, on the input of that "
+    "activation.",
+    says="no activation after the last layer, and {loss} as the loss",
 )
 def usual_end(setup: Setup) -> Setup | None:
     """Both of these."""
@@ -178,9 +179,8 @@ def usual_end(setup: Setup) -> Setup | None:
 
 @change(
     "class each",
-    "Take {classes} units in the last layer, no activation behind it, and the cross-entropy of "
-    "classes.",
-    says="a unit for each of the {classes} classes, and their cross-entropy",
+    "Give the last layer {classes} units and no activation, and use the cross-entropy of classes.",
+    says="an output for each of the {classes} classes, and their cross-entropy as the loss",
 )
 def class_each(setup: Setup) -> Setup | None:
     """A unit for each class where one has their numbers."""
@@ -200,8 +200,8 @@ def class_each(setup: Setup) -> Setup | None:
 
 @change(
     "all learn",
-    "Have all parameters learned: requires_grad=True, and all of them in the optimiser.",
-    says="all parameters in the optimiser, and learning",
+    "Make all parameters learn: requires_grad=True, and all of them in the optimiser.",
+    says="all parameters trainable and in the optimiser",
 )
 def all_learn(setup: Setup) -> Setup | None:
     """All parameters in the optimiser, and with a gradient."""
@@ -210,8 +210,8 @@ def all_learn(setup: Setup) -> Setup | None:
 
 @change(
     "own copies",
-    "Make each layer anew: one module stands in several places.",
-    says="weights of its own for each layer",
+    "Make a new module for each layer: one module is used in several places.",
+    says="separate weights for each layer",
 )
 def own_copies(setup: Setup) -> Setup | None:
     """A copy with weights of its own for each place of a module."""
@@ -221,13 +221,13 @@ def own_copies(setup: Setup) -> Setup | None:
 # Decay, dropout, mode
 
 
-@change("no decay", "Take a weight decay of 0, or a much smaller one.", says="no weight decay")
+@change("no decay", "Use no weight decay, or a much smaller one.", says="no weight decay")
 def no_decay(setup: Setup) -> Setup | None:
     """An optimiser that shrinks no weights."""
     return setup.tools.without_decay(setup)
 
 
-@change("no dropout", "Take less dropout, or none.", says="no dropout")
+@change("no dropout", "Use less dropout, or none.", says="no dropout")
 def no_dropout(setup: Setup) -> Setup | None:
     """Dropout with a chance of 0."""
     return setup.tools.without_dropout(setup)
@@ -241,7 +241,7 @@ def training_mode(setup: Setup) -> Setup | None:
 
 @change(
     "evaluation mode",
-    "Look at what training mode changes, dropout and batch norms: in evaluation mode it learns.",
+    "In evaluation mode it learns: look at dropout and batch norms, which training mode changes.",
     says="the network in evaluation mode",
 )
 def evaluation_mode(setup: Setup) -> Setup | None:
@@ -255,7 +255,7 @@ def evaluation_mode(setup: Setup) -> Setup | None:
 @change(
     "zero grad",
     "Set the gradients to zero before each backward pass: they add up.",
-    says="gradients of zero before each step",
+    says="gradients set to zero before each step",
     code="optimizer.zero_grad()",
 )
 def zero_grad(setup: Setup) -> Setup | None:
@@ -263,9 +263,7 @@ def zero_grad(setup: Setup) -> Setup | None:
     return setup.tools.with_zero_grad(setup)
 
 
-@change(
-    "no clip", "Clip gradients at a larger norm, or not at all.", says="no clipping of gradients"
-)
+@change("no clip", "Clip gradients at a larger norm, or not at all.", says="no gradient clipping")
 def no_clip(setup: Setup) -> Setup | None:
     """A step whose clipping does nothing."""
     return setup.tools.without_clip(setup)
@@ -273,8 +271,8 @@ def no_clip(setup: Setup) -> Setup | None:
 
 @change(
     "minus update",
-    "Turn the sign of the update: the step goes uphill.",
-    says="the update with the other sign",
+    "Change the sign of the update: the step goes uphill.",
+    says="the sign of the update changed",
 )
 def minus_update(setup: Setup) -> Setup | None:
     """A step the other way."""
@@ -286,8 +284,8 @@ def minus_update(setup: Setup) -> Setup | None:
 
 @change(
     "inputs",
-    "Subtract from each column of the inputs its mean, and divide by its standard deviation.",
-    says="inputs with a mean of 0 and a spread of 1",
+    "Subtract the mean of each column of the inputs, and divide by its standard deviation.",
+    says="inputs of mean 0 and standard deviation 1",
     code="xs = (xs - xs.mean(0)) / xs.std(0)",
 )
 def inputs(setup: Setup) -> Setup | None:
@@ -321,9 +319,9 @@ def _is_standard(of: InputColumns) -> bool:
 
 @change(
     "neighbours",
-    "Divide the matrix of neighbours by the roots of the sums of its rows and columns: as it is, "
-    "each layer multiplies its state by up to {most:.3g}.",
-    says="a matrix of neighbours whose largest eigenvalue is about 1",
+    "Divide the adjacency matrix by the square roots of its row and column sums: as it is, each "
+    "layer multiplies its state by up to {most:.3g}.",
+    says="an adjacency matrix whose largest eigenvalue is about 1",
     code="a = a / np.sqrt(np.outer(a.sum(1), a.sum(0)))",
 )
 def neighbours(setup: Setup) -> Setup | None:
@@ -349,9 +347,9 @@ def neighbours(setup: Setup) -> Setup | None:
 
 @change(
     "labels",
-    "Subtract from the labels their mean, divide by their standard deviation, and undo both behind "
-    "the network.",
-    says="labels with a mean of 0 and a spread of 1",
+    "Subtract the mean of the labels, divide by their standard deviation, and undo both after the "
+    "network.",
+    says="labels of mean 0 and standard deviation 1",
     code="ys = (ys - ys.mean(0)) / ys.std(0)",
 )
 def labels(setup: Setup) -> Setup | None:
@@ -369,7 +367,7 @@ def labels(setup: Setup) -> Setup | None:
     "temperature",
     "Multiply the output by {factor:.2g} before the loss, or its last weights: its spread is "
     "{spread:.2g}.",
-    says="the output times {factor:.2g}",
+    says="the output multiplied by {factor:.2g}",
     code="output = {factor:.2g} * output",
 )
 def temperature(setup: Setup) -> Setup | None:
@@ -391,8 +389,8 @@ def temperature(setup: Setup) -> Setup | None:
 
 @change(
     "draw",
-    "Draw the weights with a variance of 1 / (number of inputs), and biases of 0.",
-    says="weights as they are usually drawn",
+    "Draw the weights anew with a variance of 1 / (number of inputs), and set biases to 0.",
+    says="weights initialised in the usual way",
 )
 def draw(setup: Setup) -> Setup | None:
     """Weights drawn anew."""
@@ -402,7 +400,7 @@ def draw(setup: Setup) -> Setup | None:
 # The step size, and another optimiser
 
 
-@change("step", "Take {step}.", says="{step}", rank=LAST)
+@change("step", "Use {step}.", says="{step}", rank=LAST)
 def step(setup: Setup) -> list[Setup] | None:
     """Steps of other sizes."""
     return [resized(setup, times) for times in STEPS]
@@ -419,8 +417,8 @@ def resized(setup: Setup, times: float) -> Setup:
 
 @change(
     "adam",
-    "Look at the optimiser: take Adam with a step size of 0.001.",
-    says="Adam of step size 0.001 in the optimiser's place",
+    "Look at the optimiser: Adam with a step size of 0.001 learns.",
+    says="Adam of step size 0.001 instead of this optimiser",
     code="optimizer = {adam}",
     rank=LAST,
 )

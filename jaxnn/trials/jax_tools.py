@@ -64,7 +64,7 @@ class JaxTools(Tools):
         _, *link = next(link for link in patient._links if last[link[0]].any())
         if _logits(traced(*link)[0]) is None:
             return None
-        written = ["# the forward pass without the activation behind the last layer"]
+        written = ["# the forward pass without the activation after the last layer"]
         return setup.reformed(patient._rebuilt(Rebuilding(Headless, None), written, last))
 
     def with_adam(self, setup: Setup) -> Setup | None:

@@ -288,7 +288,7 @@ def norm(setup: Setup) -> Iterator[Setup]:
     "pre-norm",
     "Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
     "{by}. The rms is the root mean square over all numbers of an example.",
-    says="a skip around each layer, and a norm in front",
+    says="a skip around each layer and a norm in front",
     unless="branch scale",
     usual=True,
 )
@@ -362,8 +362,8 @@ class _ScaledRelu:
 
 @change(
     "relu",
-    "Take relu between the layers, and draw the weights with a variance of 2 / (number of inputs).",
-    says="relu in place of each activation, and weights of He's size",
+    "Use relu between the layers, and draw the weights with a variance of 2 / (number of inputs).",
+    says="relu as the activation, and He initialisation",
 )
 def relu(setup: Setup) -> Setup | None:
     """Relu with weights of He's size."""

@@ -50,7 +50,7 @@ AS_IT_IS = Change("as it is", lambda setup: setup, "", "nothing changed")
 BAR = "#3b82c4"  # colour of a score
 NOT_KNOWN = Score(np.nan, "no score")
 DRAWN = {  # what is told of a change of structure whose weights are drawn anew
-    "says": ", and weights of variance 1 / (number of inputs)",
+    "says": ", with weights of variance 1 / (number of inputs)",
     "advises": " Draw the weights with a variance of 1 / (number of inputs).",
 }
 # Of cures
@@ -217,14 +217,14 @@ class Trials:
     tried: all, the best first.
     as_it_is: what the program learns by itself.
     answer: the change that is told; None where no change makes it learn.
-    interrupted: whether it was stopped, by Ctrl-C or by the clock.
+    ended: why it ended before all were tried, by Ctrl-C or by the clock; else empty.
     steps: that it was trained for as it is.
     """
 
     tried: tuple[Tried, ...]
     as_it_is: Score
     answer: Tried | None = None
-    interrupted: bool = False
+    ended: str = ""
     steps: int = ROUNDS[-1]
 
     @property
@@ -246,17 +246,17 @@ class Trials:
     def sentences(self, where: str = "print checkup.trials") -> Iterator[str]:
         """Yield what makes it learn, and how much was tried in vain; where says where to see it."""
         if self.learns:
-            yield f"In {counted(self.steps, 'step')} it does: {self.as_it_is.text}."
+            yield f"It learns in {counted(self.steps, 'step')}: {self.as_it_is.text}."
             return
         if self.answer is not None:
             part = "" if self.answer.value >= SURE else " in part"
-            yield f"With {self.answer.says} it does{part}: {self.answer.score.text}."
+            yield f"It learns{part} with {self.answer.says}: {self.answer.score.text}."
         count = sum(not self._is_better(one) for one in self.tried)
         if count:
             what = "other change" if self.answer is not None else "change"
             yield f"Tried in vain: {counted(count, what)} ({where})."
-        if self.interrupted:
-            yield "Not all changes were tried: it was stopped, or took too long."
+        if self.ended:
+            yield f"Not all changes were tried: {self.ended}."
 
     def _rows(self) -> Iterator[tuple[str, Score, str]]:
         """Yield what was changed, its score, and how many steps it took or why it could not."""
@@ -290,18 +290,20 @@ def raced(
         hinted: changes that are tried next, while there is time.
     """
     race = _Race(setup, reference, named, hinted)
-    stopped = False
+    ended = ""
     with setup.tools.cheaply(setup):
         try:
             race.run()
-        except (KeyboardInterrupt, TimeoutError):
-            stopped = True
+        except KeyboardInterrupt:
+            ended = "it was stopped"
+        except TimeoutError:
+            ended = f"the {race.seconds:g} seconds of processor time were over"
     done = [one for one in race.tried if one.score is not NOT_KNOWN or one.reason]
     best_first = sorted(done, key=lambda one: -one.value)
     for one in race.tried:
         one.learner = one.setup = None  # copies of the network
     as_it_is = race.as_it_is
-    return Trials(tuple(best_first), as_it_is.score, race.answer, stopped, as_it_is.steps)
+    return Trials(tuple(best_first), as_it_is.score, race.answer, ended, as_it_is.steps)
 
 
 class _Race:
@@ -312,7 +314,8 @@ class _Race:
         names = [one.name for one in ordered()]
         self.rest = [name for name in (*hinted, *names) if name not in named]
         self.order = [*dict.fromkeys((*named, *names))]
-        self.until = time.process_time() + SECONDS[not setup.program.of_torch]
+        self.seconds = SECONDS[not setup.program.of_torch]
+        self.until = time.process_time() + self.seconds
         self.tried: list[Tried] = []
         self.as_it_is = Tried.of(AS_IT_IS, setup)
 

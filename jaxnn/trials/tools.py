@@ -96,7 +96,7 @@ class Tools(ABC):
 
     @abstractmethod
     def headless(self, setup: Setup) -> Setup | None:
-        """Return it without the activation behind the last layer; None if there is none."""
+        """Return it without the activation after the last layer; None if there is none."""
 
     def optimizer_of(self, setup: Setup, model: Any) -> Any:
         """Return the optimiser for another structure with parameters of the same names."""

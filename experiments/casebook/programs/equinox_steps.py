@@ -56,7 +56,7 @@ class Waves(eqx.Module):
 
 
 def decay_of_what_does_not_learn(is_cured: bool) -> CaseProgram:
-    """Frequencies behind a stop_gradient, which the optimiser's decay makes smaller."""
+    """Frequencies after a stop_gradient, which the optimiser's decay makes smaller."""
     xs, ys = picture()
     frequencies = 2 * jax.random.normal(jax.random.key(1), (48, 2))
     model = Waves(frequencies, mlp((96, 64, 1), jax.nn.silu))

@@ -70,7 +70,7 @@ def relu_through_time(is_cured: bool) -> CaseProgram:
 
 
 def relu_in_an_lstm(is_cured: bool) -> CaseProgram:
-    """An LSTM behind a convolution whose state goes through relu, and has no bounds."""
+    """An LSTM after a convolution whose state goes through relu, and has no bounds."""
     chance = np.random.default_rng(0)
     ys = chance.integers(0, 3, 900).astype(np.int32)
     phases = chance.uniform(0, 6.3, (900, 1))

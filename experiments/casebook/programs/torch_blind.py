@@ -190,7 +190,7 @@ def seconds_since_1970(is_cured: bool) -> CaseProgram:
 
 
 def half_of_the_answers_dropped(is_cured: bool) -> CaseProgram:
-    """Dropout of a half behind the last layer too, where the answers are."""
+    """Dropout of a half after the last layer too, where the answers are."""
     xs, ys = column((data.diabetes()[0], data.diabetes(is_scaled=False)[1] / 100))
     last = () if is_cured else (nn.Dropout(0.5),)
     given = dense((10, 32, 1), *last), xs, ys, nn.MSELoss(), adam(1e-2), data.explained
@@ -224,7 +224,7 @@ def first_columns_over_and_over(is_cured: bool) -> CaseProgram:
 
 
 class Padded(Seeded):
-    """A recurrent network that foretells each next letter, or the padding behind the last."""
+    """A recurrent network that foretells each next letter, or the padding after the last."""
 
     def __init__(self, letters: int):
         super().__init__()

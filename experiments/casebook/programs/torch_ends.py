@@ -246,7 +246,7 @@ def scores_for_ctc(is_cured: bool) -> CaseProgram:
 
 
 def rates_taken_for_logarithms(is_cured: bool) -> CaseProgram:
-    """Rates behind a softplus, for a loss that takes their logarithms unless it is told."""
+    """Rates after a softplus, for a loss that takes their logarithms unless it is told."""
     generator = torch.Generator().manual_seed(0)
     xs = torch.randn(1500, 6, generator=generator)
     rates = torch.exp(xs[:, :1] - 0.7 * xs[:, 1:2] - 2)

@@ -90,7 +90,7 @@ def correlation_length(
     tells nothing of its inputs: trained it is up to some 6 ξ. ξ is the mean over the upper two
     thirds of the layers, without the last, for random weights of these sizes. It is that of the
     slowest of all that the draws of lower layers change, which may also be the examples' length;
-    where c[l] goes by a power law, as behind skips, it grows with depth.
+    where c[l] goes by a power law, as after skips, it grows with depth.
 
     For model, xs, each and cuts see `jaxnn.gradient_flow`.
 

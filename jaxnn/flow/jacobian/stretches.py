@@ -102,7 +102,7 @@ def layers_between(chain: Unrolled, x: PyTree, i: int, j: int) -> list[Stretch]:
 def _through(
     links: Sequence[Link], weights: LayerWeights | Stacked, state: PyTree
 ) -> tuple[PyTree, tuple[PyTree, ...]]:
-    """Return the state behind a stretch, and those that go into its links."""
+    """Return the state after a stretch, and those that go into its links."""
 
     def one(state: PyTree, layer: LayerWeights) -> tuple[PyTree, tuple[PyTree, ...]]:
         states = [state]

@@ -469,7 +469,7 @@ def with_mixes(kind: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
 
 def _average(run: Stacked) -> Any:
     """Return the parameters of a layer that does whatever some layer of a run does."""
-    # In one of them alone a branch may count nothing, as behind a gate that is 0. These weights
+    # In one of them alone a branch may count nothing, as after a gate that is 0. These weights
     # differ, so that gates of 1 and -1 do not cancel; they are above 0, as variances are.
     weights = 1 + 0.5 * np.cos(np.arange(run.k))
     weights /= weights.sum()

@@ -217,7 +217,7 @@ def _log_branches(
         is_residual = np.array([next(blocks) for _ in range(k)])
         log = jnp.full(k, jnp.nan, dtype)
         if is_residual.any():
-            if is_run(layer):  # which has its last output behind its inputs
+            if is_run(layer):  # which has its last output after its inputs
                 z, above = (jax.tree.map(lambda v, at=at: v[at], z) for at in (_BELOW, _ABOVE))
             log = jnp.where(is_residual, jax.vmap(of)(z, above).astype(dtype), log)
         logs.append(log)

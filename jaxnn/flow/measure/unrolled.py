@@ -1,4 +1,4 @@
-"""A chain unrolled for one batch: what the walk takes, and the type of the state behind each layer.
+"""A chain unrolled for one batch: what the walk takes, and the type of the state after each layer.
 
     entry of a chain, state that goes in   ->   op, parameters, types of the states that come out
 
@@ -146,7 +146,7 @@ def _traced(
 
 
 def _check_state(name: str, state: PyTree[jax.ShapeDtypeStruct], count: int) -> None:
-    """Raise unless the state behind a layer can be measured."""
+    """Raise unless the state after a layer can be measured."""
     for v in jax.tree.leaves(state):
         if jnp.issubdtype(v.dtype, jnp.complexfloating):
             raise ValueError(

@@ -215,7 +215,7 @@ class Flow(InWords):
         whose operations cannot be followed, such as on tensors of a class of its own. Static.
     is_of_torch: whether it is of a module of PyTorch. Static.
     drawn: of a module of PyTorch the weights of a head that are zero: below it Δ, and theory, are
-        those behind random numbers in their place. Static.
+        those after random numbers in their place. Static.
     broken: names of parameters and buffers of a module of PyTorch that have no Δ and hold nan or
         inf, where numbers of the network are not finite; static.
     coverage: of a module of PyTorch whose layers were found automatically, the share of the

@@ -22,7 +22,7 @@ LABELS = "ys"  # the path of what is seen in them
 NO_HINT = 0.1  # of the orders of labels have no larger loss than their own
 
 STANDARDISE = (
-    "Subtract from each column of the inputs its mean and divide by its standard deviation, those "
+    "Subtract the mean of each column of the inputs and divide by its standard deviation, those "
     "of the training data"
 )
 

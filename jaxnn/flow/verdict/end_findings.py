@@ -16,7 +16,7 @@ from .judged import Judged
 LOGITS = {kinds.LOGITS, kinds.CLASS_LOGITS}
 SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
-MANY_ZERO = 0.1  # of the outputs behind a relu
+MANY_ZERO = 0.1  # of the outputs after a relu
 FAR = 1000.0  # times the output
 INSIDE = "Sum along the positions or the features of an example, not along the first axis."
 IN_COMMON, ELSEWHERE = "what labels have in common", "labels of other positions"
@@ -85,10 +85,11 @@ def over_batch(judged: Judged) -> Iterator[Sight]:
         softmax="The output is a softmax, and the loss, which takes logits, applies another one: "
         "no class gets all of the probability, and the gradient is small.",
         bounded="The loss expects logits, which may be any numbers, but the output stays within "
-        "{low:.3g} and {high:.3g} whatever the weights, as behind a sigmoid or tanh: it is "
+        "{low:.3g} and {high:.3g} whatever the weights, as after a sigmoid or tanh: it is "
         "squashed twice.",
     ),
-    advises="Leave out the activation behind the last layer, and hand the loss what enters it.",
+    advises="Leave out the activation after the last layer, and give the loss the input of that "
+    "activation.",
     changes="no activation",
     rank=END,
     unless="oneunit overbatch",
@@ -110,12 +111,12 @@ def twice(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "relulogits",
-    "The loss expects {takes}, but the output is never below 0 and has no upper end, as behind a "
+    "The loss expects {takes}, but the output is never below 0 and has no upper end, as after a "
     "relu: where it is 0 nothing is learnt.",
     advises=one_of(
         "then",
-        logits="Leave out the activation behind the last layer.",
-        shares="Take a softmax behind the last layer, or for one output a sigmoid; or no "
+        logits="Leave out the activation after the last layer.",
+        shares="Take a softmax after the last layer, or for one output a sigmoid; or no "
         "activation and a loss of logits.",
     ),
     changes=one_of("then", logits="no activation", shares="usual end"),
@@ -126,7 +127,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
 
     The slope of the loss is that of a cross-entropy, and with the last layer times ±1000 and
     ±1,000,000 the output ends at 0 below and nowhere above. Where logits of classes are expected, a
-    tenth is exactly 0: a mean behind a relu, as at the end of a SqueezeNet, hardly ever is.
+    tenth is exactly 0: a mean after a relu, as at the end of a SqueezeNet, hardly ever is.
     """
     end = judged.end
     if end is None or end.reach != (0, np.inf):
@@ -145,7 +146,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "{low:.3g} to {high:.3g} whatever the weights: {outside} of the labels lie outside.",
         classes="The loss expects labels from 0 to 1, but they go from {lowest:.3g} to "
         "{highest:.3g}: no output fits them.",
-        sums="The outputs of each example sum to 1, as behind a softmax, but its labels do not.",
+        sums="The outputs of each example sum to 1, as after a softmax, but its labels do not.",
         several="The loss expects one right class for each example, but the labels of an example "
         "sum to as much as {most:.3g}.",
         columns="The output is a softmax over classes, but the loss treats each of the {outputs} "
@@ -172,26 +173,26 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "how",
-        reach="Leave out the activation behind the last layer, or scale the labels into its range.",
+        reach="Leave out the activation after the last layer, or scale the labels into its range.",
         classes="Take one output for each class with a softmax and its cross-entropy; for numbers "
         "no activation and the mean squared error; or scale the labels to 0 and 1.",
         sums=SIGMOIDS,
         several=SIGMOIDS,
         columns=CROSS_ENTROPY,
         squares="If it learns too slowly, take the cross-entropy of classes.",
-        margins="Take a tanh or no activation behind the last layer; for several classes rather a "
+        margins="Take a tanh or no activation after the last layer; for several classes rather a "
         "softmax and its cross-entropy.",
-        proportion="Take the cross-entropy, or hand the loss a log-softmax.",
+        proportion="Take the cross-entropy, or give the loss a log-softmax.",
         shifted="Subtract {lowest} from the labels.",
         wraps="Count the classes from 0, and leave examples without a class out of the loss.",
         ignored="If it is no padding, let the loss ignore no class (ignore_index=-100), and give "
         "no class the weight 0.",
-        weigh="Take the cross-entropy of class numbers, or hand the loss labels that are 1 in the "
+        weigh="Take the cross-entropy of class numbers, or give the loss labels that are 1 in the "
         "column of their class and else 0.",
-        far="Subtract from the labels their mean and divide by their standard deviation, and undo "
-        "that behind the network.",
-        uneven="Subtract from each column of the labels its mean and divide by its standard "
-        "deviation, and undo that behind the network.",
+        far="Subtract the mean of the labels and divide by their standard deviation, and undo "
+        "that after the network.",
+        uneven="Subtract the mean of each column of the labels and divide by its standard "
+        "deviation, and undo that after the network.",
     ),
     changes=lambda how, **_: MISFITS.get(how, USUAL),
     rank=END,
@@ -286,11 +287,11 @@ def _of_numbers(end: End) -> Misfit | None:
     advises=one_of(
         "takes",
         **{
-            kinds.CLASS_LOGS: "Take a log-softmax behind the last layer, or a loss of logits, such "
+            kinds.CLASS_LOGS: "Take a log-softmax after the last layer, or a loss of logits, such "
             "as a cross-entropy.",
-            kinds.CLASS_PROBABILITIES: "Take a softmax behind the last layer, or a loss of logits.",
-            kinds.CLASS_SHARES: "Take a softmax behind the last layer, or a loss of logits.",
-            kinds.PROBABILITIES: "Take a sigmoid behind the last layer, or a loss of logits.",
+            kinds.CLASS_PROBABILITIES: "Take a softmax after the last layer, or a loss of logits.",
+            kinds.CLASS_SHARES: "Take a softmax after the last layer, or a loss of logits.",
+            kinds.PROBABILITIES: "Take a sigmoid after the last layer, or a loss of logits.",
         },
     ),
     changes=USUAL,
@@ -410,14 +411,14 @@ def inverted(judged: Judged) -> Iterator[Sight]:
     "linear",
     "The output is a linear function of the inputs, though {count} layers with weights make it: no "
     "activation acts between them, and they can learn no more than one of them.",
-    advises="Put an activation, such as a relu, behind each layer but the last.",
+    advises="Put an activation, such as a relu, after each layer but the last.",
     changes="relu",
     rank=END,
 )
 def linear(judged: Judged) -> Iterator[Sight]:
     """Layers without an activation between them.
 
-    Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
+    Two layers or more have weights, and the output, or its log-odds after a sigmoid or softmax,
     changes in proportion to a change of the inputs by ten times their size. Layers whose weights
     get no gradient do not count. Nothing is said without a loss, for linear networks are studied
     too, nor if a gain starts at zero or near it, which hides the activations of a branch.

@@ -49,7 +49,7 @@ class NetworkAdvice:
     saturated, dead: fractions of the hidden units, as in `Units`.
     all_dead: the highest hidden layer whose units are all dead; or None.
     sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
-        where the blocks are neither the article's nor that behind a norm.
+        where the blocks are neither the article's nor that after a norm.
     sigma_w_error: its standard error over the layers.
     sigma_b: the root mean square of the hidden biases.
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
@@ -135,7 +135,7 @@ class NetworkAdvice:
         return tuple(sorted(remedies, key=lambda remedy: abs(remedy.decades)))
 
     def _critical_behind_norm(self, activation: Activation, norm: Block) -> list[NetworkRemedy]:
-        """Return the remedy of the critical σ_w behind a norm; none if it is in use, or none is."""
+        """Return the remedy of the critical σ_w after a norm; none if it is in use, or none is."""
         sigma_w = critical(activation, self.sigma_b, norm)
         if sigma_w is None or self._is_at(sigma_w):
             return []
@@ -265,7 +265,7 @@ def critical(
 
 
 def _effective_sigma_w(numbers: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Return σ_w by q[l+1] = σ_w² E[a[l]²] + σ_b², and its error; a is σ(N(z)) behind a norm."""
+    """Return σ_w by q[l+1] = σ_w² E[a[l]²] + σ_b², and its error; a is σ(N(z)) after a norm."""
     square_a = (numbers["mean_a"] ** 2 + numbers["var_a"])[:-1]
     with np.errstate(all="ignore"):
         square = (numbers["mean_square_z"] - numbers["mean_square_b"])[1:] / square_a

@@ -28,7 +28,7 @@ def rate_text(judged: Judged) -> str:
             f"like {_formula(rate.law)}, {rate.repeated:+.3g} decades {over}."
         )
     # Adam divides what each array gets by its size; steps through time share their arrays.
-    made_up_for = "" if judged.flow.parameters.tied else "; Adam's step sizes make up for it"
+    made_up_for = "" if judged.flow.parameters.tied else "; Adam makes up for it, SGD does not"
     if rate.is_short:
         part = 10 ** -abs(rate.repeated)
         first, other = ("first", "last") if rate.repeated < 0 else ("last", "first")

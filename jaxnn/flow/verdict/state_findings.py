@@ -213,7 +213,7 @@ def entries(judged: Judged) -> Iterator[Sight]:
     advises=one_of(
         "how",
         positions="Read positions that differ, such as the last token, or let attention see them.",
-        padding="Turn the mask around: some functions take True for what is seen, others for what "
+        padding="Invert the mask: some functions take True for what is seen, others for what "
         "is left out.",
         tokens="Check that they lie in the table in which they are looked up, and that what is "
         "found there is used.",

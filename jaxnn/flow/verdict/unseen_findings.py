@@ -21,7 +21,7 @@ from .through_time import TimeChange
         frozen="In a training the gradient stops after {after}: {them}, {are} frozen "
         "(requires_grad=False) and {learn} nothing.",
         detached="The gradient stops after {after}: {them}, {get} none, though the loss depends on "
-        "{it}, as behind detach or no_grad.",
+        "{it}, as after detach or no_grad.",
         unused="No gradient comes to {them}: the loss does not use their output, or that leaves "
         "torch on its way, as by numpy() or item().",
         among="{them}, {are} frozen ({by}) between layers that learn, and {learn} nothing.",
@@ -56,7 +56,7 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 
 
 def _frozen_among(judged: Judged) -> Stopped | None:
-    """Return the layers whose weights are all behind a stop_gradient, between some that learn."""
+    """Return the layers whose weights are all after a stop_gradient, between some that learn."""
     arrays = judged.arrays
     frozen = judged.are_to_stay & arrays.weights
     learning = arrays.layer[arrays.weights & ~frozen]

@@ -1,4 +1,4 @@
-"""A block behind a batch norm: examples meet.
+"""A block after a batch norm: examples meet.
 
     μ, s² = mean and variance of each unit over the rows, ε added to s²;  ẑ = (z - μ) / s
     Δz = (Δẑ - mean_rows Δẑ - ẑ mean_rows(Δẑ ∘ ẑ)) / s

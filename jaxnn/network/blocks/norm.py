@@ -1,4 +1,4 @@
-"""A block behind a norm, z′ = f(N(z)): what the three norms share, and those over units.
+"""A block after a norm, z′ = f(N(z)): what the three norms share, and those over units.
 
     Δ(θ, b) = Δ(θ, b) of f at ẑ = N(z)          Δz = Δẑ through N, Δẑ the Δz of f
 
@@ -77,7 +77,7 @@ def unscaled(delta: ScaledRows, e: Int[Array, " B"]) -> ScaledRows:
 
 @dataclass(frozen=True)
 class Norm:
-    """A block behind a norm over units that has no parameters, such as N of an RMS norm.
+    """A block after a norm over units that has no parameters, such as N of an RMS norm.
 
     Args:
         inner: f, by default the article's layer.

@@ -117,7 +117,7 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
         "step size is 0",
         one="{array} has stayed as it is since step {since}, although its gradient is not zero, "
         "others move and it moved before: its step size is 0",
-        falls="a step is {times:.2g} times smaller than at step {since}, because the step size "
+        falls="a step is {times:,.0f} times smaller than at step {since}, because the step size "
         "has fallen: if that goes on, all further steps together change half of the weights by "
         "{left:.1g} of their size",
     ),
