@@ -42,7 +42,10 @@ def main() -> None:
     """Store the rows of the runs that the command line names."""
     rows = {(row["activation"], row["weights"]): row for row in read()} if DATA.exists() else {}
     for folder in map(Path, sys.argv[1:]):
-        rows.update({(row["activation"], row["weights"]): row for row in of_run(folder)})
+        made = {(row["activation"], row["weights"]): row for row in of_run(folder)}
+        cured = {activation for activation, weights in made if weights.startswith("cured")}
+        rows = {at: row for at, row in rows.items() if at[0] not in cured or at[1] in WEIGHTS}
+        rows |= made
     write(sorted(rows.values(), key=_place))
 
 
