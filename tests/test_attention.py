@@ -218,11 +218,17 @@ def test_tokens_are_pooled_by_a_learned_query():
 
 def test_what_is_no_attention():
     p, z = drawn()
+
+    def of_features(p, z):
+        powers = jnp.exp(z @ p["q"])
+        return jnp.einsum("btn,btm->bnm", powers / jnp.sum(powers, -1, keepdims=True), z)
+
     for f in (
         lambda p, z: jax.nn.softmax(z @ p["q"]) @ p["k"],  # a product of the state and weights
         lambda p, z: jax.nn.softmax(jnp.einsum("btn,bsn->bts", z @ p["q"], z)),  # no product above
         lambda p, z: jnp.einsum("btn,bsn->bts", z @ p["q"], z) @ z,  # linear
         lambda p, z: jnp.exp(z @ p["q"]) @ p["k"],
+        of_features,
     ):
         assert not anatomy(f, p, z).attentions
 
@@ -286,11 +292,6 @@ def test_a_flow_says_where_it_may_attend_without_being_read():
         "it is not in flow.attention_table().",
     )
     assert flow.notes[0] in jaxnn.verdict(flow).sentences
-
-
-# Whole networks
-
-BLOCKS, PATCH, SIDE, CLASSES, UNITS = 3, 4, 16, 10, 16
 
 
 def test_arrays_of_several_axes_that_are_added_alone_are_biases():

@@ -23,7 +23,7 @@ from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
 from jaxnn.pytorch.graphs import graph_of as graph_of_torch
-from jaxnn.recognition.branches import is_post_norm, kernels_of
+from jaxnn.recognition.branches import kernels_of
 from jaxnn.trials import cures
 from jaxnn.trials import layers as changes
 from jaxnn.trials.cure import Cure
@@ -249,14 +249,6 @@ def of_torch(torch, rng, layers):
 
     module = torch.nn.Sequential(*(Block() for _ in range(layers))).double()
     return module, torch.tensor(rng.normal(size=(B, 8)))
-
-
-@pytest.mark.parametrize("is_post", [True, False])
-def test_a_norm_behind_a_sum_of_torch_is_found(torch, is_post):
-    nn = torch.nn
-    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=not is_post)
-    module = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-    assert is_post_norm(graph_of_torch(module, torch.randn(3, 2, 8))) == is_post
 
 
 def test_kernels_and_relu_of_torch_are_found(torch):

@@ -256,9 +256,6 @@ def test_lists_that_do_not_fit_are_named(unhooked, snapshot):
     assert refusals(REFUSED, globals()) == snapshot
 
 
-LAYERS, WIDTH, DRAWS = 12, 256, 8
-
-
 # Verdicts
 
 

@@ -199,24 +199,6 @@ def test_a_softmax_by_hand_is_read_as_torch_s_own(torch, causal):
             )
 
 
-def test_what_is_no_softmax_by_hand(torch):
-    """Powers whose sum is over another axis or of another shape, and those of features."""
-
-    class Block(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.out = torch.nn.Linear(WIDTH, WIDTH)
-
-        def forward(self, z):
-            gate = self.out(z).exp()
-            gate = gate / gate.sum(-1, keepdim=True)
-            return z + torch.bmm(gate.mT, z).mean(1, keepdim=True)
-
-    flow = flow_of(torch.nn.Sequential(Block(), Block()), torch.randn(BATCH, TOKENS, WIDTH) / 5)
-    assert len(flow.notes) == 1
-    assert flow.attention_table() == []
-
-
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_multihead_attention(torch, need_weights):
     """Torch's own module, by bmm and softmax, or by its kernel, with padding."""
@@ -266,15 +248,8 @@ def test_a_mask_of_heads_that_is_made_of_the_inputs(torch):
     assert [row["most_entropy"] for row in rows] == pytest.approx([most] * len(rows), rel=1e-5)
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_learned_queries(torch, by_hand):
+def test_learned_queries(torch):
     """Tokens are pooled by a query that is a parameter; a product of features is none."""
-
-    def softmax(logits):
-        if not by_hand:
-            return torch.softmax(logits, -1)
-        powers = torch.exp(logits - logits.amax(-1, keepdim=True))
-        return powers / powers.sum(-1, keepdim=True)
 
     class Pool(torch.nn.Module):
         def __init__(self):
@@ -283,7 +258,7 @@ def test_learned_queries(torch, by_hand):
             self.out = torch.nn.Linear(WIDTH, WIDTH)
 
         def forward(self, z):
-            weights = softmax(z @ self.query)
+            weights = torch.softmax(z @ self.query, -1)
             pooled = torch.einsum("bt,btn->bn", weights, z)
             of_features = torch.softmax(self.out(z), -1)
             return z + self.out(torch.bmm(of_features.mT, z).mean(1) + pooled)[:, None]
@@ -320,9 +295,6 @@ def mixture(torch, form):
 
         def forward(self, z):
             share = torch.softmax(self.gate(z), -1)
-            if form == "by hand":
-                share = self.gate(z).exp()
-                share = share / share.sum(-1, keepdim=True)
             if form != "listed":
                 return z + torch.einsum("btn,enm,bte->btm", z, self.up, share).tanh()
             tokens, share = z.flatten(0, 1), share.flatten(0, 1)
@@ -336,7 +308,7 @@ def mixture(torch, form):
     return torch.nn.Sequential(Block(), Block())
 
 
-@pytest.mark.parametrize("form", ["listed", "stacked", "by hand"])
+@pytest.mark.parametrize("form", ["listed", "stacked"])
 def test_routers_are_recognised(torch, form):
     module, xs = mixture(torch, form), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
@@ -356,21 +328,6 @@ def test_routers_are_recognised(torch, form):
     experts = [f"0.experts.{i}.0.{n}" for i in range(EXPERTS) for n in ("bias", "weight")]
     assert of.paths_of_experts[0] == (tuple(experts) if form == "listed" else ("0.up",))
     assert not flow.attention_table()
-
-
-def test_a_classifier_is_no_router(torch):
-    """Three blocks and three classes, whose shares are taken."""
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.blocks = torch.nn.Sequential(*[torch.nn.Linear(3, 3) for _ in range(3)])
-            self.head = torch.nn.Linear(3, 3)
-
-        def forward(self, z):
-            return torch.softmax(self.head(self.blocks(z)), -1)
-
-    assert flow_of(Net(), torch.randn(BATCH, 3)).routers is None
 
 
 # Positions
