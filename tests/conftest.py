@@ -104,6 +104,9 @@ SLOW_EXAMPLES = {
 }
 
 
+COLLECTED = pytest.StashKey[set[str]]()
+
+
 # A gate runs those slow tests whose day it is; a weekly one runs all of them.
 DAYS = 14
 
@@ -113,6 +116,7 @@ def pytest_collection_modifyitems(config, items):
 
     What takes torch is slow, and some examples are.
     """
+    config.stash[COLLECTED] = {item.nodeid for item in items}  # slow ones too
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()) or item.name in SLOW_EXAMPLES:
             item.add_marker(pytest.mark.slow)

@@ -4,6 +4,7 @@ import ast
 
 import mutants
 import pytest
+from conftest import COLLECTED
 from mutants import ALL, ROOMS
 from operators import Source
 
@@ -63,8 +64,12 @@ def test_texts_annotations_and_tolerances_are_left_alone():
     ]
 
 
-def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
-    errors = mutants.formulas()
+def test_each_formula_stands_once_in_its_file_and_each_room_has_files(pytestconfig):
+    """And its test is there, with its parameters, if this run has collected that file."""
+    errors, nodes = mutants.formulas(), pytestconfig.stash[COLLECTED]
+    names, files = ({node.partition(v)[0] for node in nodes} for v in ("[", "::"))
+    of_errors = {error.rounds[0][0] for error in errors}
+    assert {v for v in of_errors if v.partition("::")[0] in files} <= nodes | names
     assert 50 <= len(errors) == len({error.name for error in errors})
     assert all(mutants.files_of(room) for room in ROOMS.values())
     assert len(ROOMS) == mutants.DAYS  # each has its day
