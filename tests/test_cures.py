@@ -17,8 +17,7 @@ from jaxnn.chain.parameter_places import are_shared
 from jaxnn.models import Program
 from jaxnn.patients import hooks, remade, search, structure, units
 from jaxnn.patients.code import of_modules
-from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
-from jaxnn.patients.links import graph_of
+from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored
 from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
@@ -415,20 +414,6 @@ def test_units_come_in_pairs_only_where_the_width_is_even(rng):
     np.testing.assert_array_equal(second[:2], -second[2:])
 
 
-def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
-    """The last two axes of the kernel are units; a convolution by it is a rotation."""
-    f = convolution
-    z = rng.normal(size=(2, 4, 4, 5))
-    net, params = as_network([(f, rng.normal(size=(3, 3, 5, 5)))])
-    ((_, *link),) = links(net.for_batch(z), params, z)
-    assert kernels_of(graph_of(*link)) == {0: (2, 3)}
-    drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
-    w = net.user(drawn)[0][1]
-    assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
-    norms = np.linalg.norm(f(w, z), axis=-1) / np.linalg.norm(z, axis=-1)
-    np.testing.assert_allclose(norms, norms[0, 0, 0])
-
-
 def test_kernels_are_drawn_with_the_gain_that_is_asked_for(rng):
     """In their centre, which of four entries is the second; inputs are the last axis but one."""
     drawn = delta_like(rng, np.ones((4, 3, 6, 5)), (2, 3), 1.5)
@@ -457,15 +442,6 @@ def test_weights_that_layers_share_are_multiplied_by_the_mean_of_their_factors()
 def test_arrays_of_zeros_stay_as_they_are(drawn, rng):
     """As the biases of several heads, (heads, units), which Flax draws as zeros."""
     np.testing.assert_array_equal(drawn(rng, np.zeros((4, 6))), 0)
-
-
-@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3)])
-def test_orthogonal_matrices_keep_their_mean_square(rng, shape):
-    v = 3 * rng.normal(size=shape)
-    drawn = orthogonal_like(rng, v)
-    assert np.sum(drawn**2) == pytest.approx(np.sum(v**2))
-    s = np.linalg.svd(drawn, compute_uv=False)
-    np.testing.assert_allclose(s, s[0], rtol=1e-12)
 
 
 # The search
