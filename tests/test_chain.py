@@ -22,6 +22,8 @@ from problems import chain_flow as gradient_flow
 
 import jaxnn
 
+pytestmark = pytest.mark.usefixtures("light")
+
 B, N = 5, 4
 
 

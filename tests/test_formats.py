@@ -10,6 +10,7 @@ import pytest
 from problems import as_users_have_jax
 
 import jaxnn
+from jaxnn.arrays.compiled import few_runs
 from jaxnn.arrays.rows import ScaledRows, exponent_and_mantissa
 from jaxnn.cli import diagnosis
 from jaxnn.flow.formats.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
@@ -94,7 +95,7 @@ def arrays(cotangent):
 
 @pytest.fixture(scope="module")
 def flow(cotangent, arrays):
-    with as_users_have_jax():
+    with as_users_have_jax(), few_runs():
         layers = [(lambda w, z: z * w, arrays["parameter"][0][0]), lambda z: z / 1024]
         net, params = jaxnn.as_network(layers)
         x = np.full((B, N), 4096, np.float32)
@@ -234,7 +235,7 @@ def test_most_entries_may_be_lost_though_the_largest_is_not():
     """One entry of 1 in each thousand of 10^-13: 99.9 % of all become zero in float16."""
     c = np.full((2, 1000), 1e-13, np.float32)
     c[:, 0] = 1
-    with as_users_have_jax():
+    with as_users_have_jax(), few_runs():
         net, params = jaxnn.as_network([lambda z: z])
         flow = jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
     without = replace(flow, entries=None)
@@ -296,7 +297,7 @@ def twelve():
     """Twelve layers: two that pass Δ, four that shrink it by 2^-20 each, six that pass it."""
     c = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
     sizes = [1.0, 1.0, *[2.0**-20] * 4, *[1.0] * 6]
-    with as_users_have_jax():
+    with as_users_have_jax(), few_runs():
         layers = [(times, jnp.full(64, size, jnp.float32)) for size in sizes]
         net, params = jaxnn.as_network(layers)
         return jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)

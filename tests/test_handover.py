@@ -16,6 +16,8 @@ from problems import log_norm, mostly_slow, refusals
 import jaxnn
 from jaxnn import as_network
 
+pytestmark = pytest.mark.usefixtures("light")
+
 B, N = 3, 4
 
 

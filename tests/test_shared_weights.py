@@ -14,6 +14,8 @@ from jaxnn.chain.apply import applied
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.patients import weights
 
+pytestmark = pytest.mark.usefixtures("light")
+
 B, N, K = 3, 4, 5
 
 

@@ -14,6 +14,7 @@ from draws import TOKENS, WORDS, embed, norm, scaled_norm
 from problems import as_users_have_jax, filled_flow
 
 import jaxnn
+from jaxnn.arrays.compiled import few_runs
 from jaxnn.flow import AttentionHeads
 from jaxnn.flow.verdict.arrays import Arrays
 
@@ -66,13 +67,11 @@ def measure():
         rng = np.random.default_rng(9)
         xs = rng.integers(0, WORDS, (BATCH, TOKENS))
         ys = np.float32(rng.normal(size=(BATCH, TOKENS, WORDS)))
-        compiled = jax.jit(
-            lambda params, size: jaxnn.gradient_flow((net, params), xs, cotangent=size * ys)
-        )
 
         def flow(layers, size=1.0):
-            with as_users_have_jax():
-                return compiled(net.params(layers), np.float32(size))
+            with as_users_have_jax(), few_runs():
+                params = net.params(layers)
+                return jaxnn.gradient_flow((net, params), xs, cotangent=np.float32(size) * ys)
 
         yield flow
 
