@@ -204,7 +204,8 @@ def read(args: list[str]) -> tuple[str, Any]:
         experiment = find(name)
         values = {} if given.config is None else grid.read_config(given.config, experiment.settings)
         default = experiment.with_defaults(**values)
-    return name, runtime.parsed(default, f"python -m experiments {name}", options)
+    question = (EXPERIMENTS | READERS).get(name, "").capitalize()
+    return name, runtime.parsed(default, f"python -m experiments {name}", options, question)
 
 
 class LogFormatter(logging.Formatter):

@@ -8,7 +8,7 @@ not know are ignored; if the target is among them, accuracy or R² is printed.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -29,9 +29,9 @@ RUNS = r"^[=+\-@\t\r]"  # a spreadsheet takes a cell that begins so for a formul
 class Settings:
     """Predictions of a trained network for the rows of a file, as CSV or Parquet."""
 
-    model: tyro.conf.Positional[Path | None] = None
+    model: tyro.conf.Positional[Annotated[Path | None, runtime.called(metavar="MODEL")]] = None
     """A model.skops that `train` wrote, or the folder of its run."""
-    file: tyro.conf.Positional[Path | None] = None
+    file: tyro.conf.Positional[Annotated[Path | None, runtime.called(metavar="FILE")]] = None
     """A .csv or .parquet file with the columns of the model."""
     separator: str = ","
     """The separator of the fields of a .csv file."""

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import run_page, tables
-from experiments.runs import missing, own, schema, store
+from experiments.runs import missing, own, runtime, schema, store
 from experiments.runs.experiment import Experiment
 from experiments.runs.missing import Missing
 from jaxnn.texts import clean, cleaned
@@ -37,9 +37,9 @@ ABOUT = {
 class Settings:
     """The tables of a run that is in a folder."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    runs: tyro.conf.Positional[Annotated[tuple[Path, ...], runtime.called(metavar="FOLDER")]] = ()
     """The folder of the run."""
-    experiment: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
+    experiment: Annotated[str | None, runtime.called(metavar="FILE.py:NAME")] = None
     """The experiment of a run that is one of your own."""
 
 

@@ -341,6 +341,7 @@ def test_help_names_the_commands_and_says_that_code_is_run(capsys):
     with pytest.raises(SystemExit):
         command.main(["diagnose", "--help"])
     said = " ".join(capsys.readouterr().out.split())
+    assert "FILE.py:NAME Where is the gradient lost, and what would keep it? Run" in said
     assert "which is run here, with all of its file: name only code that you trust" in said
 
 

@@ -53,11 +53,12 @@ def test_help_begins_with_the_question_and_has_the_other_options_in_groups(capsy
         read(["depth", "--help"])
     said = capsys.readouterr().out
     words = (
+        "How does the size of a gradient change with depth?",
         "--depths",
         "network options",
         "--hidden",
         "data options",
-        "--target",
+        "--target COLUMN ",
         "output options",
     )
     places = [said.index(word) for word in (*words, "--overwrite")]

@@ -104,6 +104,8 @@ def test_two_trainings_have_a_map_of_their_difference(tmp_path):
     gradient = cells(made, "layers", quantity=LAYERS["log10_delta"].name, run=DIFFERENCE, place=1)
     assert gradient.select("step", "size").rows() == [(10, 2.5)]
     assert made.choices[0].options == ("one", "two", DIFFERENCE)
+    axis = made.panels[0].chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]
+    assert all(f'"{name}": [' in axis["labelExpr"] for name in ("one", "two"))  # its own layers
     assert made.data["steps"]["training"].to_list() == ["one", "one", "two", "two"]
 
 

@@ -129,6 +129,8 @@ def test_a_page_of_a_damaged_record_is_drawn(tmp_path, name):
 
 def test_a_longer_file_in_the_place_of_another_is_read_from_its_beginning(tmp_path):
     tail = Tail(record(tmp_path, START, measured(0, -3.0)))
+    said = "Watched: 1 measurement, the loss 1 at step 0 and 1 at 0; 0 alarms"
+    assert repr(tail.read()) == said
     assert [line["step"] for line in tail.read().measurements] == [0]
     (tmp_path / FILE).unlink()
     record(tmp_path, START, *(measured(step, -4.0) for step in (5, 10)))

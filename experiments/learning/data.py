@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ import polars as pl
 from experiments.learning import bundled
 from experiments.learning.bundled import standardised
 from experiments.learning.words import listed, quoted
+from experiments.runs import runtime
 from jaxnn.network import find_task
 from jaxnn.texts import counted
 
@@ -43,9 +44,9 @@ EXACT = 2**53  # up to here every integer is a float
 class DataOptions:
     """The columns of a table."""
 
-    target: str | None = None
+    target: Annotated[str | None, runtime.called(metavar="COLUMN")] = None
     """The column to predict, of a file."""
-    task: str | None = None
+    task: Annotated[str | None, runtime.called(metavar="TASK")] = None
     """regression, binary or multiclass; by default the target tells."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""

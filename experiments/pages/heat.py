@@ -121,11 +121,15 @@ def counts(last: int) -> alt.Axis:
     return alt.Axis(values=list(range(0, last + 1, _apart(last))), format="d")
 
 
-def named(names: Sequence[str]) -> alt.Axis:
-    """An axis of places with names, the first at 1, as many as there is room for."""
-    values = list(range(1, len(names) + 1, _apart(len(names))))
-    short = [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in names]
-    label = f"{json.dumps(short, ensure_ascii=False)}[datum.value - 1]"
+def named(names: Mapping[str, Sequence[str]], chosen: str) -> alt.Axis:
+    """An axis of places with the names of the chosen one, the first at 1, as there is room for."""
+    most = max(map(len, names.values()))
+    values = list(range(1, most + 1, _apart(most)))
+    short = {
+        one: [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in of_one]
+        for one, of_one in names.items()
+    }
+    label = f"({json.dumps(short, ensure_ascii=False)}[{chosen}] || [])[datum.value - 1]"
     return alt.Axis(values=values, labelExpr=label, labelLimit=MOST_OF_A_NAME)
 
 

@@ -119,7 +119,9 @@ def _value(path: Path, field: dataclasses.Field[Any], value: Any) -> Any:
             return tuple(str(v) for v in members)
         expected = "a number, a text or a list of them"
     else:
-        kind, *_ = get_args(field.type) or (field.type,)  # the float of `float | None`
+        kind: Any = field.type
+        while inner := get_args(kind):  # the float of `Annotated[float | None, …]`
+            kind = inner[0]
         if type(value) is kind or (kind is float and type(value) is int):
             return kind(value)
         expected = f"a value of type {kind.__name__}"

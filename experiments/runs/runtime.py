@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import os
 import platform
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +31,8 @@ PACKAGES = (
 )
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+called = partial(tyro.conf.arg, help_behavior_hint="")  # an option that is None by default
 HOW = {"what": False}  # of options that do not change what is measured
 
 
@@ -45,7 +48,7 @@ class Options:
     """The folder for the results. The same command again goes on with a run that was stopped."""
     overwrite: Flag = field(default=False, metadata=HOW)
     """Replace a run that the folder already holds."""
-    config: Path | None = field(default=None, metadata=HOW)
+    config: Annotated[Path | None, called(metavar="FILE.toml")] = field(default=None, metadata=HOW)
     """A TOML file with settings, by their names; what the command line says counts more."""
     dry_run: Flag = field(default=False, metadata=HOW)
     """Print what would be measured, as a config file, and what it would cost."""
@@ -55,11 +58,11 @@ class Options:
     """Compile anew, instead of storing compiled programs in the user's cache folder."""
 
 
-def parsed(default: Any, prog: str, args: Sequence[str]) -> Any:
+def parsed(default: Any, prog: str, args: Sequence[str], question: str = "") -> Any:
     """Return settings like the default ones with what a command line says.
 
-    Its help begins with the fields of the class itself. Each base is a group below them, called as
-    its class is: `DataOptions` is "data", and `Options` "output".
+    Its help begins with the question and the fields of the class itself. Each base is a group below
+    them, called as its class is: `DataOptions` is "data", and `Options` "output".
     """
     settings, values = type(default), vars(default)
     hidden = tyro.conf.Suppress, tyro.conf.Fixed
@@ -71,7 +74,7 @@ def parsed(default: Any, prog: str, args: Sequence[str]) -> Any:
         groups[f"{group}_options"] = base(**{name: values[name] for name in types})
         parts += [(name, Annotated[kind, *hidden], None) for name, kind in types.items()]
         parts += [(f"{group}_options", Annotated[base, tyro.conf.arg(name=group)], None)]
-    about = {"__doc__": settings.__doc__}
+    about = {"__doc__": f"{question}\n\n{inspect.cleandoc(settings.__doc__ or '')}".strip()}
     grouped = dataclasses.make_dataclass(
         settings.__name__, parts, bases=(settings,), namespace=about, frozen=True
     )

@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -53,7 +53,7 @@ class Settings(data.DataOptions, runtime.Options):
     """The number of epochs at most."""
     batch: int = 64
     """Examples in a batch."""
-    patience: int | None = None
+    patience: Annotated[int | None, runtime.called(metavar="EPOCHS")] = None
     """Stop after so many epochs in a row without a lower validation loss."""
     validation: float = 0.15
     """Fraction of the rows to validate on; the parameters of lowest loss on them are exported."""

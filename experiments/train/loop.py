@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
+from experiments.learning.data import METRIC
 from experiments.learning.networks import field as field_of
 from experiments.train.columns import QUANTITIES
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -100,7 +101,7 @@ def train(
         course.ended = course.ended or course.best.stalled(recipe.patience)
         if epoch in recipe.looks_at or course.ended or stopped:
             look(params)
-        tell(f"epoch {epoch} of {recipe.epochs}, {words(course.scores[-1])}")
+        tell(f"epoch {epoch} of {recipe.epochs}, {words(course.scores[-1], METRIC[net.task.name])}")
         if course.ended or stopped:
             raise _OverError
 
@@ -123,10 +124,10 @@ def train(
     return course
 
 
-def words(scores: dict[str, jaxnn.train.Scores]) -> str:
+def words(scores: dict[str, jaxnn.train.Scores], metric: str) -> str:
     """Return loss and metric of the sets in a few words."""
     parts = (f"{name} {float(v.loss):.3g} ({float(v.metric):.3g})" for name, v in scores.items())
-    return f"loss: {', '.join(parts)}"
+    return f"loss ({metric}): {', '.join(parts)}"
 
 
 def _looking(course: TrainingCourse, xs: jax.Array, ys: jax.Array) -> Callable[[Layers], None]:

@@ -7,6 +7,7 @@ asks the server for what is new, so it can be left open while the network trains
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,11 +20,13 @@ from jaxnn.watching.journal import FILE
 class Settings:
     """The live page of a training that jaxnn.watch records, or of several to compare."""
 
-    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    folders: tyro.conf.Positional[
+        Annotated[tuple[Path, ...], runtime.called(metavar="FOLDER ...")]
+    ] = ()
     """The folders that jaxnn.watch writes, or one above them; of two also the difference."""
     port: int = 8730
     """The port of this machine at which the page is; 0 for any that is free."""
-    out: Path | None = None
+    out: Annotated[Path | None, runtime.called(metavar="FILE.html")] = None
     """A file to write the page to instead, as it is now."""
     overwrite: runtime.Flag = False
     """Replace that file."""

@@ -486,9 +486,11 @@ def _map(
 ) -> charts.Chart:
     chosen = f"datum.quantity == {name}" + (" && datum.run == run" if has_runs else "")
     steps = alt.Axis(format="d", tickCount=6)
-    places = cells.unique("place").sort("place")
-    names = dict(zip(places["place"], places["name"], strict=True))
-    axis = heat.named([names.get(i, "") for i in range(1, max(names) + 1)])
+    names = {}
+    for (run,), of_run in cells.unique(("run", "place")).group_by("run"):
+        known = dict(zip(of_run["place"], of_run["name"], strict=True))
+        names[str(run)] = [known.get(i, "") for i in range(1, max(known) + 1)]
+    axis = heat.named(names, "run" if has_runs else json.dumps(next(iter(names))))
     return heat.heat(name, chosen, (steps, axis), y, "name:N", ends=ends)
 
 

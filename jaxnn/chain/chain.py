@@ -455,9 +455,8 @@ def hint_of_one(f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception
             return None
         said = (str(error).splitlines() or [""])[0]
         return (
-            f"expected something that takes a batch, {typed(state)}, got what ends in "
-            f"{type(error).__name__}: {said} It takes one example, as modules of Equinox do: say "
-            "each='example'"
+            f"expected a function of a batch, {typed(state)}, got one of a single example, as modules "
+            f"of Equinox are: say each='example' (of a batch it raises {type(error).__name__}: {said})"
         )
     return None
 

@@ -32,6 +32,8 @@ FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 PICTURES, PAGE = (".png", ".svg", ".pdf"), ".html"
 EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."
 DIAGNOSE = """\
+Where is the gradient lost, and what would keep it?
+
 Run a function of a file, measure the gradient of every layer of the network that it returns, and
 print the verdict and a table of the layers.
 
@@ -43,6 +45,8 @@ layers, or a pair (net, params) of ours. loss(output, ys) is one number for each
 Without a loss the gradient is that of a random linear one.
 """
 CHECKUP = """\
+Can it learn one batch by heart, and if not, why?
+
 Run a function of a file, diagnose the network that it returns, and rehearse its training: a copy
 takes some steps on its data and is watched. If it does not learn, try changes on further copies.
 Print whether it learns these examples by heart, the change that makes it learn, and all that stands

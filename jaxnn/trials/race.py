@@ -353,6 +353,7 @@ class _Race:
         """Train some up to so many steps; return them."""
         done = []
         for one in entrants:
+            log.debug("trying %s", one.says)
             one.train(steps, self.reference, lambda: time.process_time() > self.until)
             log.log(LASTING, "tried: %s: %s", one.says, one.reason or one.score.text)
             done.append(one)

@@ -89,6 +89,7 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.rates import rate_of
 from ..flow.view.table import assert_one, plain
 from ..rules import Found
+from ..texts import counted
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
@@ -118,6 +119,17 @@ class Watched:
     alarms: list[Found] = field(default_factory=list)
     steps: Steps = field(default_factory=Steps)
     _goes_on: bool = False  # after a start, before its first measurement
+
+    def __repr__(self) -> str:
+        if not self.measurements:
+            return "Watched: nothing measured yet"
+        ends = self.measurements[0], self.measurements[-1]
+        (first, start), (last, loss) = ((line["step"], line["loss"]) for line in ends)
+        said = (
+            f"Watched: {counted(len(self.measurements), 'measurement')}, the loss {start:.3g} at "
+        )
+        said += f"step {first} and {loss:.3g} at {last}; {counted(len(self.alarms), 'alarm')}"
+        return "\n".join((said, *map(str, self.alarms)))
 
     def add(self, line: Line) -> None:
         """Add a line of the file."""

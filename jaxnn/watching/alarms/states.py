@@ -269,7 +269,7 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "unreached",
-    says="Δ of {array} is exactly zero: every path from it to the loss is cut",
+    says="Δ of {array} is exactly zero: it is cut off from the loss, or all that enters it is zero",
     advises="Look for what cuts it; if it is so on purpose, `intended=` with its path.",
     unless="cut zero stopped fixed output",
     said_by="cut zero stopped fixed output starved",
