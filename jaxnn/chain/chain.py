@@ -455,8 +455,9 @@ def hint_of_one(f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception
             return None
         said = (str(error).splitlines() or [""])[0]
         return (
-            f"expected a function of a batch, {typed(state)}, got one of a single example, as modules "
-            f"of Equinox are: say each='example' (of a batch it raises {type(error).__name__}: {said})"
+            f"expected a function of a batch, {typed(state)}, got one of a single example, as "
+            f"modules of Equinox are: say each='example' (of a batch it raises "
+            f"{type(error).__name__}: {said})"
         )
     return None
 
