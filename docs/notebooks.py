@@ -123,11 +123,8 @@ def shown(value: Any) -> dict[str, str]:
         from jaxnn.flow.view.chart import svg
 
         return {SVG: svg(value), NARROW: svg(alt.Chart.from_dict(narrowed(value.to_dict())))}
-    if hasattr(value, "narrow") and hasattr(value, "_repr_svg_"):
-        return {SVG: value._repr_svg_(), NARROW: value.narrow}
-    for method, kind in (("_repr_svg_", "image/svg+xml"), ("_repr_html_", "text/html")):
-        if hasattr(value, method):
-            return {kind: getattr(value, method)()}
+    if hasattr(value, "_repr_html_"):
+        return {"text/html": value._repr_html_()}
     return {"text/plain": repr(value)}
 
 

@@ -1,4 +1,4 @@
-"""The packages of the extras `bench` and `live` in tests: if one is missing, a test is skipped."""
+"""The packages of the extra `bench` in tests: if one is missing, a test is skipped."""
 
 import importlib.util
 import os

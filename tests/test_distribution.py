@@ -51,7 +51,7 @@ def test_no_text_installs_what_has_another_project_s_name():
     for line in ('-e ".[x]" && jaxnn', "jaxnn-flow", '"jaxnn-flow[x] @ file:///a"', "jaxnn_flow"):
         assert not BY_NAME.search(installer + line), line
     read = dict(texts())
-    assert {"README.md", "jaxnn/flow/view/chart.py", "docs/article_live.py"} <= read.keys()
+    assert {"README.md", "jaxnn/flow/view/chart.py", "docs/get-started.md"} <= read.keys()
     del read["tests/test_distribution.py"]
     assert {name: found[0] for name, text in read.items() if (found := BY_NAME.search(text))} == {}
 

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 import jaxnn
-from jaxnn.flow.view.drawing import draw
 
 # In double precision we may compare to the last digits.
 jax.config.update("jax_enable_x64", True)
@@ -127,15 +126,8 @@ for ours, by_hand in (
     (deltas.b[0], delta_z1),
 ):
     np.testing.assert_allclose(ours, by_hand, rtol=1e-12)
-draw(net, params, x, y)
 
 # %% [markdown]
-# In the picture, blue weights are positive and orange ones negative; the
-# thicker the line, the larger the weight. Each edge carries $\theta$ and below
-# it $\Delta\theta$, with the two units that it joins: $\theta_{21}$ leads from
-# the second input to the first hidden unit. On a narrow screen the edges carry
-# nothing, and two tables below them have these numbers.
-#
 # ## Is it true?
 #
 # A gradient can be checked without any theory: change one weight a little,
