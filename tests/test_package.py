@@ -122,7 +122,6 @@ def test_the_reverse_pass_is_written_by_hand():
         "pytorch/custom_functions.py",
         "pytorch/recurrent.py",
         "pytorch/unrolled.py",  # steps of torch's own modules
-        "theory/twin/kernels.py",  # Jacobians of a user's own network
         "train/descent.py",  # trains a user's own network
         "train/torch_learner.py",  # likewise, by torch
         "watching/torch_watch.py",  # reads what torch has made

@@ -12,11 +12,12 @@ from test_pytorch import of_parts
 import jaxnn
 from jaxnn.errors import NoTwinError
 from jaxnn.flow.expected.of_torch import TorchModel
+from jaxnn.flow.measure.torch_theory import ModuleTwin
 from jaxnn.models import Program
 from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep
 from jaxnn.pytorch.twin.places import _several
-from jaxnn.theory import correlation_length, critical_scale, drawn_band, scale_weights
+from jaxnn.theory import critical_scale, scale_weights
 
 LN10 = math.log(10)
 
@@ -80,7 +81,12 @@ def test_a_product_of_few_entries_has_each_replica_once(torch):
 def test_replicas_are_as_many_as_channels_are_few(torch):
     conv = torch.nn.Conv2d
     module = torch.nn.Sequential(conv(3, 64, 3), torch.nn.Sequential(conv(64, 64, 1)))
-    assert TorchModel(Program(module, torch.randn(1, 3, 4, 4))).twin(256).replicas == 4
+    assert module_twin(module, torch.randn(1, 3, 4, 4), 256).replicas == 4
+
+
+def module_twin(module, xs, units):
+    model = TorchModel(Program(module, xs))
+    return ModuleTwin(model._random.call, model.flow, units)
 
 
 def random_loss(torch):
@@ -327,7 +333,7 @@ def test_entries_that_are_there_several_times_are_drawn_once(torch, tie):
 
 def drawn_once(torch, module):
     """Return the mean squares of the states of one draw."""
-    flow = TorchModel(Program(module, torch.randn(4, WIDTH))).twin(8).flow(0, 0)
+    flow = module_twin(module, torch.randn(4, WIDTH), 8).flow(0)
     return np.exp(np.asarray(flow.log_mean_square))
 
 
@@ -486,50 +492,6 @@ def test_weights_of_a_module_are_chosen_by_patterns_of_their_names(torch):
         critical_scale(module, torch.randn(B, N), key=jax.random.key(0))
     with pytest.raises(ValueError, match="net: expected at least three layers, got 2"):
         critical_scale(module[:2], torch.randn(B, N))
-    with pytest.raises(ValueError, match="net: expected at least 6 layers, got 3"):
-        correlation_length(module, torch.randn(B, N))
-
-
-def test_the_correlation_length_is_that_of_the_same_network_in_jax(torch):
-    module, layers = relu_layers(torch, 9, 1.4, 0.3)
-    xs = torch.randn(B, N)
-    ours, theirs = correlation_length(module, xs), correlation_length(layers, xs.numpy())
-    apart = abs(ours.examples - theirs.examples)
-    assert apart < 4 * math.hypot(ours.examples_error, theirs.examples_error)
-    assert 1 < ours.examples < 5
-    assert np.isnan(ours.tokens)
-    assert ours.layers == theirs.layers
-
-
-def test_draws_of_lower_layers_leave_those_above_as_they_are(torch):
-    """Behind a layer that is shut the two twins are one, if only draws below it differ."""
-    module, _ = relu_layers(torch, 6, 1.0, 1.0)
-    torch.nn.init.zeros_(module[2][1].weight)
-    twin = TorchModel(Program(module, torch.randn(B, N))).twin(64)
-    one, same, other = (np.asarray(twin.flow(3, k).log_mean_square) for k in (0, 0, 2))
-    np.testing.assert_array_equal(one, same)
-    assert (one[:2] != other[:2]).all()
-    np.testing.assert_array_equal(one[2:], other[2:])
-
-
-def test_layers_that_share_weights_have_no_draws_of_their_own(torch):
-    layer = torch.nn.Linear(N, N)
-    module = torch.nn.Sequential(*[torch.nn.Sequential(torch.nn.Tanh(), layer) for _ in range(7)])
-    with pytest.raises(NoTwinError, match="expects layers with weights of their own"):
-        correlation_length(module, torch.randn(B, N))
-
-
-def test_the_band_is_that_of_the_same_network_in_jax(torch):
-    module, layers = relu_layers(torch, 8, 2.0)
-    xs, c = torch.randn(2, N), torch.randn(2, N)
-    before = [v.detach().clone() for v in module.parameters()]
-    ours = drawn_band(module, xs, cotangent=c, draws=24)
-    theirs = drawn_band(layers, xs.numpy(), cotangent=c.numpy(), draws=24)
-    assert abs(ours.log_delta[0] - theirs.log_delta[0]) < 4 * math.hypot(
-        ours.error[0], theirs.error[0]
-    )
-    assert 0.4 < ours.sd[0] / theirs.sd[0] < 2.5
-    assert all(map(torch.equal, before, module.parameters()))
 
 
 def test_cures_have_the_theory_of_what_they_make(torch):

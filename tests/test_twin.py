@@ -478,20 +478,12 @@ def test_what_has_no_twin_is_refused_by_name():
         jaxnn.theory.wide((net, params), replicas=0)
 
 
-@pytest.mark.parametrize(
-    "of",
-    [
-        jaxnn.theory.critical_scale,
-        jaxnn.theory.correlation_length,
-        lambda model, xs: jaxnn.theory.drawn_band(model, xs, cotangent=xs),
-    ],
-)
-def test_what_compares_numbers_is_no_function_of_traced_ones(of):
+def test_what_compares_numbers_is_no_function_of_traced_ones():
     net, params = jaxnn.as_network([(jnp.dot, jnp.eye(3))] * 6)
     with pytest.raises(
         TypeError, match=r"params, xs: expected arrays, got traced ones; .* outside"
     ):
-        jax.eval_shape(lambda xs: of((net, params), xs), jnp.ones((2, 3)))
+        jax.eval_shape(lambda xs: jaxnn.theory.critical_scale((net, params), xs), jnp.ones((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -597,38 +589,20 @@ def test_theory_and_measurement_part_where_they_stay_apart(unhooked):
 
 
 @pytest.mark.slow
-def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
-    def relu(w, z):
-        return jax.nn.relu(z) @ w
-
-    n, layers, draws = 32, 12, 40
-    keys = jax.random.split(jax.random.key(0), layers)
-    weights = [(2 / n) ** 0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
-    net, params = jaxnn.as_network([(relu, w) for w in weights])
-    xs = jax.random.normal(keys[0], (1, n))
-    band = jaxnn.theory.drawn_band((net, params), xs, cotangent=xs, draws=draws)
-    variance = (layers - 1) * 5 / (4 * n)
-    assert band.sd[0] == pytest.approx(variance**0.5, rel=0.35)
-    assert np.allclose(band.error, band.sd / draws**0.5)
-    assert abs(band.log_delta[0] + variance) < 4 * band.error[0]
-
+def test_the_band_behind_a_post_norm_is_that_of_new_networks():
+    draws = 40
     net = jaxnn.Network((16,) * 14, "tanh", "regression", hidden=jaxnn.blocks.PostNorm())
+    keys = jax.random.split(jax.random.key(0), 12)
     several = jax.vmap(
         lambda key: jaxnn.init(net, key, jaxnn.initializers.gaussian(1.0), stacked=True)
     )
     many = jax.tree.map(np.asarray, several(jax.random.split(keys[1], draws)))
-    cotangent = xs[:, :16]
-    xs = xs[:, 16:]
+    xs, cotangent = jax.random.normal(keys[0], (2, 1, 16))
     each = [
         jaxnn.gradient_flow((net, jax.tree.map(lambda v, i=i: v[i], many)), xs, cotangent=cotangent)
         for i in range(draws)
     ]
     logs = np.array([flow.log_delta - flow.log_delta[-1] for flow in each])
-    one = jax.tree.map(lambda v: v[0], many)
-    band = jaxnn.theory.drawn_band((net, one), xs, cotangent=cotangent, draws=draws)
-    apart = np.abs(band.log_delta - logs.mean(axis=0))
-    assert (apart <= 4 * band.error * 2**0.5 + 1e-9).all()
-    assert band.sd[0] == pytest.approx(logs.std(axis=0, ddof=1)[0], rel=0.5)
     hidden = logs[:, 0] - logs[:, -2]
     of = ("tanh", 1.0, 0.0, 1.0)
     formula = meanfield.log_delta_band(*of, 16, 12, hidden=net.hidden)
@@ -636,5 +610,3 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     sd = float(formula.sd[0])
     assert abs(hidden.mean() - mean) < (4 / draws**0.5 + 0.2) * sd
     assert hidden.std(ddof=1) == pytest.approx(sd, rel=4 / (2 * draws) ** 0.5 + 0.1)
-    with pytest.raises(ValueError, match="draws: expected an integer of at least 2, got 1"):
-        jaxnn.theory.drawn_band((net, one), xs, cotangent=cotangent, draws=1)

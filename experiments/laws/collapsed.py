@@ -52,10 +52,10 @@ from experiments.laws.finite import NEXT
 from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from jaxnn.arrays.compiled import compiled
 from jaxnn.chain.chain import Chain
-from jaxnn.flow.expected.correlation import OPTIONS, UNITS
 from jaxnn.flow.formats.ranges import NOISE
 from jaxnn.flow.measure.chain_flow import chain_flow
 from jaxnn.flow.measure.theory_flow import replicas_of
+from jaxnn.flow.record.flow import FlowOptions
 from jaxnn.models import Program
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.wide import twin_of
@@ -63,6 +63,8 @@ from jaxnn.theory.twin.wide import twin_of
 LAYERS = 2  # of a block
 HEADS = 4
 DRAWS = 8  # of the twin
+UNITS = 384  # of its replicas together; LAPACK takes 30 times as long for 768
+OPTIONS = FlowOptions(examples=True, tangent=False, memory="all")
 NEAR = 1e-3  # ε
 MOST = 0.1  # of the size of a state, that still counts as near
 NETWORKS, TWIN = "networks", "the twin"

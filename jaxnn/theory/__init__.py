@@ -4,20 +4,14 @@ from typing import TYPE_CHECKING
 
 # What measures a network itself lies in `jaxnn.flow.expected`, above this family.
 if TYPE_CHECKING:
-    from ..flow.expected.correlation import CorrelationLength as CorrelationLength
-    from ..flow.expected.correlation import correlation_length as correlation_length
     from ..flow.expected.critical import CriticalScale as CriticalScale
     from ..flow.expected.critical import critical_scale as critical_scale
     from ..flow.expected.critical import scale_weights as scale_weights
-    from ..flow.expected.finite_width_band import DrawnBand as DrawnBand
-    from ..flow.expected.finite_width_band import drawn_band as drawn_band
     from . import meanfield as meanfield
     from .ensemble import Ensemble as Ensemble
     from .several_examples import BatchBand as BatchBand
     from .several_examples import batch_band as batch_band
     from .tailored import tailored_relu as tailored_relu
-    from .twin.kernels import Kernels as Kernels
-    from .twin.kernels import kernels as kernels
     from .twin.wide import Wide as Wide
     from .twin.wide import wide as wide
 else:

@@ -507,8 +507,7 @@ def banded_layers(
         raise ValueError(
             "hidden: the band of finite width is known for jaxnn.blocks.Dense(), "
             "jaxnn.blocks.Residual() around it and jaxnn.blocks.PostNorm() around that, got "
-            f"{unknown!r}; jaxnn.theory.batch_band draws it after RMSNorm and LayerNorm, and "
-            "jaxnn.theory.drawn_band measures it for any network"
+            f"{unknown!r}; jaxnn.theory.batch_band draws it after RMSNorm and LayerNorm"
         )
     skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
     if skips and (len({*map(type, blocks)}) > 1 or isinstance(activation, tuple)):
@@ -553,8 +552,8 @@ def log_delta_band(
 
     Raises:
         ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
-            of which `jaxnn.theory.drawn_band` measures the band, for several of these in one list,
-            and for a list of activations or widths with a Residual.
+            for several of these in one list, and for a list of activations or widths with a
+            Residual.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)

@@ -20,14 +20,15 @@ from jaxtyping import Array, Float, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
+from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
 from ...chain.parameter_places import ArrayPlace, changed
 from ...models import Cuts, Model, Program, own_pytree
-from ...network.checks import check_params
+from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
-from ...theory.twin.wide import Wide, chain_of, twin_of
+from ...theory.twin.wide import Wide, check_net, twin_of
 from ..measure.chain_flow import chain_flow
-from ..measure.theory_flow import DRAWS, LN10, UNITS, errors_of, replicas_of
+from ..measure.theory_flow import DRAWS, LN10, errors_of, replicas_of
 from ..record.flow import FlowOptions
 from ..record.loss import random_loss
 from .of_torch import TorchModel
@@ -103,9 +104,20 @@ def critical_scale(
     program = Program.of(**locals())
     if program.of_torch:
         return _searched(*_rates_of_module(TorchModel(program, key)))
-    net, params, xs = chain_of(program, "a critical factor")
-    is_network = isinstance(program.network[0], Network)
-    paths = () if is_network else _matched(net, params, None)
+    net, params = program.network
+    paths: tuple[str, ...] = ()
+    check_net(net)
+    if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves((params, xs))):
+        raise TypeError(
+            "params, xs: expected arrays, got traced ones; a critical factor is found by comparing "
+            "numbers, so it has no derivative: call it outside of jax.jit and jax.grad"
+        )
+    if isinstance(net, Network):
+        layers = check_params(net, params)
+        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
+        net, params = as_chain(net, layers)
+    else:
+        paths = _matched(net, params, None)
     _check_count(net.names)
     key = jax.random.key(0) if key is None else key
     twin = twin_of(net, params, replicas_of(params))
@@ -121,7 +133,7 @@ def _rates_of_module(model: TorchModel) -> tuple[Rates, tuple[str, ...]]:
     """Return the rates of the twin of a module, and the names of what is multiplied."""
     _check_count(model.flow.names)
     meant = model.weights()
-    twin = model.twin(UNITS)
+    twin = model.twin()
 
     def rates(factor: float) -> tuple[float, float]:
         with model.times(meant, factor):

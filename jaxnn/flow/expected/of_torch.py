@@ -1,4 +1,4 @@
-"""Modules of PyTorch, as theory asks for them: their twins, weights times a factor or signs.
+"""Modules of PyTorch, as theory asks for them: their twins, weights times a factor.
 
 Gradients start at a random number for each entry of the output, the same ones in each run.
 """
@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from ...models import Program
 from ...pytorch.call import prediction_of
@@ -36,9 +34,9 @@ class TorchModel:
         """The flow of a random cotangent."""
         return torch_flow(self._random)
 
-    def twin(self, units: int) -> ModuleTwin:
-        """Return the wide twin, whose replicas have so many units together."""
-        return ModuleTwin(self._random.call, self.flow, units)
+    def twin(self) -> ModuleTwin:
+        """Return the wide twin."""
+        return ModuleTwin(self._random.call, self.flow)
 
     @property
     def _random(self) -> Program:
@@ -64,17 +62,6 @@ class TorchModel:
     def times(self, weights: dict[str, Tensor], factor: float) -> Iterator[None]:
         """Multiply weights for a while."""
         with holding(self.parameters, {name: v.detach() * factor for name, v in weights.items()}):
-            yield
-
-    @contextmanager
-    def with_signs(self, seed: int) -> Iterator[None]:
-        """Multiply all entries of weights by random signs for a while."""
-        rng = np.random.default_rng(seed)
-        signed = {
-            name: v.detach() * v.new_tensor(rng.choice([-1.0, 1.0], tuple(v.shape)))
-            for name, v in self.weights().items()
-        }
-        with holding(self.parameters, signed):
             yield
 
 

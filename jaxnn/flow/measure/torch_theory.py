@@ -38,10 +38,10 @@ class ModuleTwin:
         with self._drawn():
             self._twin = Twin(call, measured.names, self.replicas)
 
-    def flow(self, seed: int, redrawn: int = 0) -> Flow:
-        """Return the flow of a draw; of so many of the lowest layers, redrawn, of another one."""
+    def flow(self, seed: int) -> Flow:
+        """Return the flow of a draw."""
         with self._drawn():
-            return _flow_of(self._twin.draw(seed, redrawn), self.measured)
+            return _flow_of(self._twin.draw(seed), self.measured)
 
     def _drawn(self) -> AbstractContextManager[None]:
         """Return what fills a head of zeros, as it was where the module was measured."""

@@ -114,30 +114,21 @@ class Twin:
                 known.append(self._survey()[0].computed)
         check_computed(known)
 
-    def draw(self, seed: int, redrawn: int = 0) -> TwinStates:
-        """Return a draw of the states and of Δ, with so many of the lowest layers redrawn."""
-        if redrawn and self.draws:
-            raise NoTwinError(
-                "module: theory expects layers with weights of their own, to draw some of them "
-                "again, and several products share one, as in recurrent networks, or have equal "
-                "ones, as nn.TransformerEncoder copies its layers; reset equal ones one by one"
-            )
+    def draw(self, seed: int) -> TwinStates:
+        """Return a draw of the states and of Δ."""
         together = Lockstep(self.replicas)
 
         def replica(number: int) -> Replica:
             given = self.call.module, self._tensors()
             return Replica(*given, seed, number, together, self.draws)
 
-        return _mean([result for _, result in self._run(replica, together, redrawn)])
+        return _mean([result for _, result in self._run(replica, together)])
 
     def _tensors(self) -> list[Any]:
         return tensors_in([self.call.inputs, self.call.ys, self.call.cotangent])
 
     def _run(
-        self,
-        replica_of: Callable[[int], Replica],
-        together: Lockstep | None = None,
-        redrawn: int = 0,
+        self, replica_of: Callable[[int], Replica], together: Lockstep | None = None
     ) -> list[tuple[Replica, _OfOneReplica]]:
         """Run replicas up and down; a survey, without others, is one."""
         module = self.call.module
@@ -146,9 +137,6 @@ class Twin:
         def task(number: int) -> tuple[Replica, _OfOneReplica]:
             replica = replica_of(number)
             recorder = recorders.local.recorder = StateRecorder(strict=False)
-            if redrawn and self.layers:
-                last = self.layers.places[redrawn - 1]
-                replica.is_redrawn = lambda: len(recorder.states) <= last
             with replica.mode(), torch.enable_grad():
                 return replica, self._up_and_down(replica, recorder)
 

@@ -36,7 +36,6 @@ class Replica:
         self.computed: dict[int, Computed] = {}  # weights, by the numbers of their products
         self.products = 0
         self.goes_up = True
-        self.is_redrawn: Callable[[], bool] = lambda: False  # whether a product has another draw
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
                 self.weights[parameter] = frozenset({name})
@@ -80,7 +79,7 @@ class Replica:
         def meet(value: Any, make: Callable[[list[Any]], Any]) -> Any:
             return others.meet(self.number, value, _of_one_shape(make))
 
-        x, w, here = product.x, product.w, (self.seed, 2 * self.is_redrawn(), self.products)
+        x, w, here = product.x, product.w, (self.seed, 0, self.products)
         draw = self.draws.get(self.products)
         if draw is not None:
             of_all, entries = (self.seed, 1), draw.source.of(w)

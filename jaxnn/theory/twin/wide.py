@@ -20,8 +20,8 @@ from ...chain.chain import Chain, Link, Lowered, Pattern, encoded
 from ...chain.from_network import as_chain
 from ...chain.parameter_handover import Identity, LayerWeights, Static, merged
 from ...errors import NoTwinError
-from ...models import Cuts, Model, Program, as_network
-from ...network.checks import check_params, check_x, dtype_of
+from ...models import Cuts, Model, as_network
+from ...network.checks import check_params
 from ...network.network import Network
 from ...network.params import Stacked, is_run
 from ...texts import told
@@ -31,7 +31,6 @@ from .ties import Same, Ties, Type, equal_arrays, has_ties, ties
 
 Types = tuple[tuple[Type, ...], ...]
 REPLICAS = 16
-ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 has them exactly
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree)
             draws.entries = shared_weights(closed, given, draws.replicas)
         else:
             draws.entries = link.ties.value
-            draws.shared_key = jnp.where(number < ANEW, key, fold_in(key, ANEW))
+            draws.shared_key = key
             draws.steps = (step.astype(jnp.int32),) if link.is_in_run else ()
         made = evaluated(closed, given, draws)
     except NoTwinError as error:
@@ -157,26 +156,20 @@ class Wide(Chain):
         """
         return self.with_key(self.real.params(user_params), key)
 
-    def with_key(
-        self, params: Sequence[Any], key: Array | None = None, apart: Array | int = 0
-    ) -> tuple[Any, ...]:
+    def with_key(self, params: Sequence[Any], key: Array | None = None) -> tuple[Any, ...]:
         """Return the twin's parameters, given those of the real chain.
 
         Args:
             params: those of the real chain.
             key: a random key, of seed 0 by default.
-            apart: so many of the lowest layers get other draws than without it; a number, or a
-                traced one.
         """
         key = jax.random.key(0) if key is None else key
-        numbers, first, below = jax.random.bits(key, (2,), jnp.uint32), 0, 0
+        numbers, first = jax.random.bits(key, (2,), jnp.uint32), 0
         entries: list[Any] = []
         for kind, entry in zip(self.real.kinds, params, strict=True):
             count = len(kind.links)
             k = entry.k if is_run(entry) else 1
-            order = np.arange(k * count, dtype=np.int32)
-            anew = (below + order < apart).astype(np.int32)
-            at = (first + order + ANEW * anew).astype(np.float32)
+            at = (first + np.arange(k * count)).astype(np.float32)
             if is_run(entry):
                 entries.append(_run_with_key(entry, numbers, at.reshape(k, count)))
             else:
@@ -184,7 +177,6 @@ class Wide(Chain):
                 arrays = tuple((*link, [numbers, number, step]) for link, number in pairs)
                 entries.append(LayerWeights(arrays, entry.mixes))
             first += k * count
-            below += 0 if kind.between else k * count
         return tuple(entries)
 
 
@@ -299,28 +291,6 @@ def check_net(net: Any) -> None:
             "net: expected a Network or a chain of jaxnn.as_network, got "
             f"{'a wide twin' if isinstance(net, Wide) else type(net).__name__}"
         )
-
-
-def check_untraced(what: str, *trees: Any) -> None:
-    """Raise a TypeError for traced arrays, given what is looked for."""
-    if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(trees)):
-        raise TypeError(
-            f"params, xs: expected arrays, got traced ones; {what} is found by comparing numbers, "
-            "so it has no derivative: call it outside of jax.jit and jax.grad"
-        )
-
-
-def chain_of(program: Program, what: str) -> tuple[Chain, Sequence[Any], PyTree]:
-    """Return a model as a chain, its parameters, and its batch."""
-    # what: is looked for by comparing numbers, as a message says it.
-    (net, params), xs = program.network, program.xs
-    check_net(net)
-    check_untraced(what, params, xs)
-    if isinstance(net, Network):
-        layers = check_params(net, params)
-        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
-        net, params = as_chain(net, layers)
-    return net, params, xs
 
 
 def twin_of(net: Chain, params: Sequence[Any], replicas: int) -> Wide:
