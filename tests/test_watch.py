@@ -8,7 +8,6 @@ import sys
 import threading
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -471,65 +470,6 @@ def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches):
     assert len(watch.watched.measurements) == 3
     for ours, theirs in zip(*map(jax.tree.leaves, (watched, plain)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.slow
-def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
-    """Exponents and positions of one step, from states and Δ by hand; theory from its own flow."""
-    params = drawn(rng)
-    xs = rng.normal(size=(5, 4, 3)).astype(np.float32)
-    ys = np.zeros_like(xs)
-
-    def square(output, ys):
-        return jnp.sum((output - ys) ** 2, axis=(1, 2))
-
-    net, own = jaxnn.as_network((network, params), xs)
-    flow = jaxnn.gradient_flow((net, own), xs, ys, loss=square)
-    twin = jaxnn.gradient_flow((net, own), xs[::-1] / 2, ys, loss=square)  # stands for theory
-    flow = replace(flow, theory=replace(twin, errors=twin))
-    options = {"positions": True, "entries": True, "theory": flow, "intended": ("update",)}
-    watch = jaxnn.watch(net, loss=square, folder=tmp_path, **options)
-    watch(0, params, xs, ys, after=jax.tree.map(lambda v: 1.5 * v, params))
-    start, record = watch.watched.start, read_watch(tmp_path)
-    assert record.start["positions"] == [4, 4, 4]
-    for name, values in start["theory"].items():
-        assert record.start["theory"][name] == pytest.approx(values, abs=1e-5, nan_ok=True)
-
-    def of_output(z):
-        return jnp.mean(square(z, ys))
-
-    first = jnp.asarray(xs) @ params["a"]
-    second = jnp.tanh(first) @ params["b"]
-    last = jnp.tanh(second) @ params["c"]
-    delta = jax.grad(lambda z: of_output(jnp.tanh(z) @ params["c"]))(second)
-    rows = [row for row in record.position_table() if row["layer"] == 2]
-    assert [row["position"] for row in rows] == [1, 2, 3, 4]
-    expected = np.log10(np.linalg.norm(np.moveaxis(delta, 1, 0).reshape(4, -1), axis=1))
-    assert [row["log10_delta"] for row in rows] == pytest.approx(expected, abs=1e-4)
-
-    def exponents(values):
-        of = np.sort(np.frexp(np.abs(np.asarray(values).ravel()))[1] - 1)
-        return [of[np.ceil(share * of.size).astype(int) - 1] for share in (0.01, 0.5, 0.99)]
-
-    layers, arrays = record.table(), record.parameter_table()
-    names = ("state_exponent", "delta_exponent")
-    for row, values in (
-        (layers[1], (second, delta)),
-        (layers[2], (last, jax.grad(of_output)(last))),
-    ):
-        for name, of in zip(names, values, strict=True):
-            assert [row[f"{name}_{q}"] for q in (1, 50, 99)] == exponents(of)
-    assert [arrays[1][f"exponent_{q}"] for q in (1, 50, 99)] == exponents(params["b"])
-    assert arrays[1]["log10_update_ratio"] == pytest.approx(np.log10(0.5), abs=1e-5)
-    ratio = arrays[1]["log10_delta"] - arrays[1]["log10_size"]
-    assert arrays[1]["log10_delta_ratio"] == pytest.approx(ratio)
-    for name in ("log10_gain", "log10_mean_square"):
-        ours, theory = (of.table()[0][name] for of in (flow, twin))
-        assert layers[0][f"{name}_from_theory"] == pytest.approx(ours - theory, abs=1e-4)
-    again = jaxnn.watch(net, loss=square, folder=tmp_path)  # goes on with the same theory
-    assert again.theory["log10_delta"] == record.start["theory"]["log10_delta"]
-    with pytest.raises(ValueError, match=r"^theory: expected the flow of the start with theory"):
-        jaxnn.watch(net, loss=square, theory=watch.flow)
 
 
 KILLED = """

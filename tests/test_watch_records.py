@@ -56,8 +56,6 @@ KINDS = {
         changed(0, layers=START["layers"][::-1]), [], "line 1 .* layers counted from 1",
     ),
     "arrays without a path": (changed(0, parameters=[{"layer": 1}]), [], "line 1 .* text as path"),
-    "positions": (changed(0, positions=["a"]), [], "line 1 .* positions: expected an integer"),
-    "theory": (changed(0, theory={"log10_delta": [1]}), [], "line 1 .* theory: expected 2 as"),
     "a dtype": (changed(0, dtype="float7"), [], "line 1 .* a dtype of floats, got 'float7'"),
     "no dtype": (changed(0, dtype=...), [], "line 1 .* expected a text as dtype, got none"),
     "another schema": (changed(0, schema=2), [], "line 1 .* expected schema 1, got 2"),
@@ -103,8 +101,8 @@ def test_a_damaged_line_is_skipped_with_one_warning(tmp_path, content, steps, se
         record = read_watch(tmp_path)
         again = Recorder(WatchOptions(1, tmp_path))  # a training goes on
     assert [line["step"] for line in record.measurements] == steps
-    tables = (record.table, record.parameter_table, record.position_table, record.router_table)
-    assert [len(table()) for table in tables] == [2 * len(steps), len(steps), 0, 0]
+    tables = (record.table, record.parameter_table, record.router_table)
+    assert [len(table()) for table in tables] == [2 * len(steps), len(steps), 0]
     assert again.watched.alarms == record.alarms
     expected = [] if sentence is None else [f"^{sentence}"] * 2
     assert len(said) == len(expected)

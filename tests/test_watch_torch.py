@@ -182,24 +182,6 @@ def test_a_watch_changes_no_bit_of_a_training_and_knows_its_gradient_at_each_ste
     assert held == {path: float(kind is not Grouped or path in few) for path in held}
 
 
-@pytest.mark.parametrize("kind", [Loop, Fused])
-def test_entries_of_the_gradient_that_is_taken_are_counted_if_asked_for(torch, kind):
-    loop = kind(torch)
-    watch = jaxnn.watch(loop.model, loss=loop.loss, every=1, entries=True)
-    torch.nn.init.zeros_(loop.model[4].bias)
-    for step, (xs, ys) in enumerate(batches(torch)):
-        loop.step(lambda value, step=step, xs=xs, ys=ys: watch(step, xs, ys), xs, ys)
-        rows = {row["path"]: row for row in watch.watched.parameter_table() if row["step"] == step}
-        for name, p in loop.model.named_parameters():
-            if name == "0.bias":  # a norm takes it away, so its gradient is rounding, or zero
-                continue
-            exponents = np.sort(np.frexp(p.grad.abs().numpy().ravel())[1] - 1)
-            for share in (1, 50, 99):
-                expected = exponents[int(np.ceil(share / 100 * exponents.size)) - 1]
-                assert rows[name][f"gradient_exponent_{share}"] == expected, (name, share)
-    assert not watch.failures
-
-
 def test_a_step_that_a_scaler_leaves_out_is_one_without_a_gradient(torch):
     loop = Scaled(torch)
     watch = jaxnn.watch(loop.model, loss=loop.loss, every=10)

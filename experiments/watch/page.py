@@ -23,7 +23,7 @@ from jaxnn.texts import counted, labels
 from jaxnn.watching.alarms import ALARMS
 from jaxnn.watching.alarms.states import LARGEST_STATE, SMALL_BRANCH
 from jaxnn.watching.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
-from jaxnn.watching.watched import LN10, Line, Watched, count_of, is_within
+from jaxnn.watching.watched import LN10, Line, Watched, is_within
 
 HEIGHT, FIRST, LOW, FLAT = 200, 220, 150, 90  # pixels
 MOST_CELLS = 4_000  # of a map, of which a page has several
@@ -52,12 +52,6 @@ LAYERS = {
     "log10_branch": Quantity("what branches add / stream: log₁₀", math.log10(SMALL_BRANCH), 0),
     "saturated": Quantity("saturated units", 0, 1),
     "dead": Quantity("dead units", 0, 1),
-    "log10_gain_from_theory": Quantity(
-        "factor of each layer, less theory of the start: log₁₀", -1, 1
-    ),
-    "log10_mean_square_from_theory": Quantity("signal, less theory of the start: log₁₀", -3, 3),
-    "delta_exponent_50": Quantity("exponent of the median |entry| of Δ: log₂", -40, 0),
-    "state_exponent_50": Quantity("exponent of the median |entry| of the state: log₂", -16, 16),
 }
 ARRAYS = {
     "log10_ratio": Quantity(
@@ -71,7 +65,6 @@ HEADS = {
     "entropy_share": Quantity("entropy / largest possible", 0, 1),
 }
 EXPERTS = {"load": Quantity("load of each expert, 1 is its share", 0, 2)}
-POSITIONS = {name: LAYERS[name] for name in ("log10_delta", "log10_spread")}
 
 
 class Map(NamedTuple):
@@ -185,12 +178,6 @@ MAPS = {
         "Load of each expert: 1 is an equal share.",
         *("expert", "number of an expert", EXPERTS, "experts"),
         lambda watched: _parts(watched, watched.router_table()),
-    ),
-    "positions": Map(
-        "Positions",
-        "Each position (token, pixel) of each layer.",
-        *("position", "number of a position", POSITIONS, "positions"),
-        lambda watched: _parts(watched, watched.position_table()),
     ),
 }
 
@@ -382,7 +369,7 @@ LINES = {
 
 def _frame(seen: Seen, of: Map) -> pl.DataFrame:
     """Return the rows of a map as a table of step, place, its name, and the columns there are."""
-    watched = seen.thinned(count_of(seen.watched.start, of.start), MOST_CELLS)
+    watched = seen.thinned(len(seen.watched.start.get(of.start, [])), MOST_CELLS)
     rows = of.rows(watched)
     if not rows:
         return pl.DataFrame()

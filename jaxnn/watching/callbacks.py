@@ -207,7 +207,7 @@ def lightning_callback(
 
 def _check_options(function: str, options: Mapping[str, Any]) -> None:
     """Check the options of a watch of a trainer, before the training begins."""
-    known = ["cuts", *(field.name for field in fields(WatchOptions) if field.name != "theory")]
+    known = ["cuts", *(field.name for field in fields(WatchOptions))]
     for name in options:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")

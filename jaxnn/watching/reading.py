@@ -20,7 +20,7 @@ from ..flow.formats.ranges import range_of
 from ..texts import clean, counted, told
 from .journal import FILE
 from .step_record import Step
-from .watched import PARTS, SCHEMA, Line, Watched, count_of
+from .watched import PARTS, SCHEMA, Line, Watched
 
 START = b'{"kind": "start"'
 MOST_STEP = 2**63 - 1  # of tables
@@ -154,10 +154,6 @@ def _start(line: Line, before: Watched) -> None:
                 _check(place if isinstance(place, dict) else {}, name, kind, f"{part}: ")
     if [place["layer"] for place in line["layers"]] != [*range(1, len(line["layers"]) + 1)]:
         raise DamagedError("expected layers counted from 1, got others")
-    for count in _check({"positions": [], **line}, "positions", list):
-        _check({"count": count}, "count", int, "positions: ")
-    theory = _check({"theory": {}, **line}, "theory", dict)
-    line["theory"] = _columns(theory, "theory", len(line["layers"]))
 
 
 def _measurement(line: Line, before: Watched) -> None:
@@ -170,10 +166,10 @@ def _measurement(line: Line, before: Watched) -> None:
     newer = ("rate", "log10_delta_input")  # which older files lack
     line |= {name: _number(line.get(name), name) for name in newer}
     for part in PARTS:
-        columns = _check({"positions": {}, **line}, part, dict)
+        columns = _check(line, part, dict)
         # which older files have
         columns = {name: v for name, v in columns.items() if not name.endswith("histogram")}
-        line[part] = _columns(columns, part, count_of(before.start, part))
+        line[part] = _columns(columns, part, len(before.start[part]))
         for name in COLUMNS.get(part, ()):
             _check(columns, name, list, f"{part}: ")
 

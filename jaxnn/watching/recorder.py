@@ -40,7 +40,6 @@ from .step_record import CHUNK, Step, line_of
 from .watched import (
     OF_ALARM,
     Line,
-    Theory,
     Watched,
     Writer,
     describes_same,
@@ -70,9 +69,6 @@ class WatchOptions:
     callback: Callable[[Found], object] | None = None
     intended: Collection[str] = ()
     adversarial: bool = False
-    positions: bool = False
-    entries: bool = False
-    theory: Theory | None = None
     write: Writer | None = None
     rate: Rate | None = None
 
@@ -121,8 +117,6 @@ class Recorder:
         if self.folder is not None:
             self._open(self.folder)
         self._has_tried = bool(self._watched.measurements)  # experiments with the first batch
-        # The theory of the start stays where a training goes on.
-        self.theory = options.theory or self._watched.start.get("theory")
 
     def _open(self, folder: Path) -> None:
         try:
@@ -204,9 +198,7 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self.recording(step):
             self._flow = flow
-            line = measurement_of(
-                step, flow, update, np.nan, _now(), positions=self.options.positions
-            )
+            line = measurement_of(step, flow, update, np.nan, _now())
             if not self._is_described:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
@@ -312,11 +304,8 @@ class Recorder:
 
     def _describe(self, step: int, flow: Flow) -> None:
         """Record the start of this training, in the folder of no other network."""
-        positions = self.options.positions
-        start = start_of(flow, self.every, _now(), positions=positions, theory=self.theory)
+        start = start_of(flow, self.every, _now())
         is_other = not describes_same(self._watched.start, start)
-        if is_other:
-            start["theory"] = {}
         self._keep(start)
         self._is_described = True
         if is_other and self._journal is not None:

@@ -49,16 +49,14 @@ class StepProgram(NamedTuple):
     is_wide: bool
 
     @classmethod
-    def of(
-        cls, net: Network | Chain, loss: Loss | None, given: StepArrays, *, entries: bool = False
-    ) -> "StepProgram":
+    def of(cls, net: Network | Chain, loss: Loss | None, given: StepArrays) -> "StepProgram":
         """Return the program for a step that has these arrays, traced or not."""
         params, xs, ys, _ = given
         if isinstance(net, Chain) and isinstance(net.made_of, Function):
             net = _first_like(_Cut.of(net, net.made_of, xs))
         before = net.params(params) if isinstance(net, Chain) else params
         loss = known_loss(Program((net, before), xs, ys, loss))
-        static, arrays = split_static((net, loss, given), {"entries": entries})
+        static, arrays = split_static((net, loss, given))
         is_wide: bool = jax.config.jax_enable_x64
         settings = is_wide, jax.config.jax_default_matmul_precision
         types = tuple(map(jax.typeof, arrays))
@@ -103,8 +101,8 @@ def _first_like(cut: _Cut) -> Chain:
 def _in_parts(static: Statics, types: tuple[Any, ...], is_few: bool, settings: Any) -> Parted:
     """Return the program of `measured_step`; settings of JAX are those that it depends on."""
 
-    def function(*given: Any, **options: Any) -> Measured:
-        return measured_step(*given, **options, at_end=is_few)
+    def function(*given: Any) -> Measured:
+        return measured_step(*given, at_end=is_few)
 
     return parted(function, static, types, is_light=is_few)
 
@@ -114,14 +112,13 @@ def measured_step(
     loss: Loss | None,
     given: StepArrays,
     *,
-    entries: bool = False,
     at_end: bool = False,
 ) -> Measured:
     """Return the flow before a step, what the step did if that is known, and the labels' order."""
     params, xs, ys, after = given
     chain = net if isinstance(net, Chain) else None
     before = params if chain is None else chain.params(params)
-    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)
+    flow = flow_of_net(net, before, xs, ys, loss=loss, at_end=at_end)
     with for_the_end() if at_end else nullcontext():
         update = None
         if after is not None:

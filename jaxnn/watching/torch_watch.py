@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -24,8 +23,7 @@ from ..arrays.arguments import check_integer
 from ..arrays.compiled import MOST_LIGHT
 from ..evidence.evidence import Evidence
 from ..evidence.torch_trial import TorchTrial
-from ..flow.formats.entries import Entries
-from ..flow.measure.torch_flow import entries_of_tensor, torch_flow
+from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..interrupts import registered
@@ -111,7 +109,7 @@ class TorchWatch(Recorder):
 
     def _measure(self, begun: "Begun", inputs: PyTree, ys: PyTree) -> None:
         of_step = self.program.but(xs=inputs, ys=ys)
-        flow = torch_flow(of_step, self.options.entries)
+        flow = torch_flow(of_step)
         parameters = parameters_of(self.module)
         self._is_short = sum(v.numel() for v in parameters.values()) <= MOST_LIGHT
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
@@ -138,8 +136,6 @@ class TorchWatch(Recorder):
             scale = _scale(optimizer)
             sizes = np.array(log_norms([v.grad for v in moved])) - math.log(scale)
             begun.log_gradient |= {id(v): size for v, size in zip(moved, sizes, strict=True)}
-            if begun.flow is not None and self.options.entries:
-                begun.gradients |= {id(v): _entries_of(v.grad / scale) for v in moved}
 
     def end(self, begun: "Begun | None", value: Number | None = None) -> None:
         """Record a step after it, with its update if its flow was measured before it."""
@@ -180,8 +176,6 @@ class Begun:
     rates: dict[int, float] = field(default_factory=dict)
     # of them, ln of the norm of the gradient that the optimiser takes
     log_gradient: dict[int, float] = field(default_factory=dict)
-    # the entries of these, if they are counted
-    gradients: dict[int, Entries] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
     evidence: Evidence | None = None  # of the first batch
     labels: LabelOrder | None = None  # their order
@@ -213,7 +207,6 @@ class Begun:
             np.array(gradients),
             np.array(held),
             np.array(rates),
-            self._entries(after) if self.gradients else None,
         )
 
     def note_skipped(self, parameters: Iterable[Tensor]) -> None:
@@ -223,28 +216,11 @@ class Begun:
         bad = [v for v, size in zip(asked, sizes, strict=True) if not size < math.inf]
         self.log_gradient |= {id(v): math.inf for v in bad}
 
-    def _entries(self, after: Sequence[Tensor]) -> Entries:
-        """Return the entries of the gradients of parameters, nan where there is none."""
-        unknown = jax.tree.map(
-            lambda v: np.full_like(v, np.nan), next(iter(self.gradients.values()))
-        )
-        several = [self.gradients.get(id(v), unknown) for v in after]
-        together: Entries = jax.tree.map(lambda *v: np.stack(v), *several)
-        return together
-
 
 def _few_of(parameters: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Return a few entries of each array, in memory of their own."""
     rows = {path: v.detach()[(0,) * (v.ndim - 1)] for path, v in parameters.items()}
     return {path: numbers_of(v.reshape(-1)[:FEW_ENTRIES].clone()) for path, v in rows.items()}
-
-
-def _entries_of(gradient: Tensor) -> Entries:
-    """Return the entries of a gradient, also of an embedding's rows."""
-    dense = gradient.to_dense() if gradient.is_sparse else gradient
-    return entries_of_tensor(
-        dense, np.dtype(np.float64 if dense.element_size() == 8 else np.float32)
-    )
 
 
 def _scale(optimizer: Any) -> float:

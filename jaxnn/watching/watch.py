@@ -75,7 +75,7 @@ from .recorder import (
 )
 from .step_program import Measured, StepArrays, StepProgram, measured_step
 from .torch_watch import TorchWatch
-from .watched import LN10, Line, Writer, theory_of_start
+from .watched import LN10, Line, Writer
 from .worker import LITTLE, WORKER
 
 StepNumber = int | Numbers
@@ -150,7 +150,7 @@ class Watch(Recorder):
             self.note_undone(_entries_by_path(params))
         if self.is_due(step) or not (is_finite or not breaks(params, after, value)):
             self.last = step, _entries_by_path(params), _entries_by_path(after)
-            program = StepProgram.of(self.net, self.loss, given, entries=self.options.entries)
+            program = StepProgram.of(self.net, self.loss, given)
             flow, update, order = program(given)
             self.measured(step, flow, update, value, order, log10_update=known)
         elif value is not None:
@@ -277,7 +277,7 @@ class _Handed(NamedTuple):
     @classmethod
     def of(cls, watch: Watch, given: StepArrays) -> tuple["_Handed", list[Array]]:
         """Return the measurement of a traced step, and what to hand over."""
-        program = StepProgram.of(watch.net, watch.loss, given, entries=watch.options.entries)
+        program = StepProgram.of(watch.net, watch.loss, given)
         static, arrays = split_static(encoded(given))
         values = [jnp.asarray(v) for v in arrays]
         return cls(program, static, tuple(map(jax.typeof, values))), [*map(_in_bits, values)]
@@ -311,9 +311,6 @@ def watch(
     callback: Callable[[Found], Any] | None = None,
     intended: Collection[str] = (),
     adversarial: bool = False,
-    positions: bool = False,
-    entries: bool = False,
-    theory: Flow | None = None,
     write: Writer | None = None,
     rate: Rate | None = None,
 ) -> Any:  # Watch or TorchWatch, by the model
@@ -353,10 +350,6 @@ def watch(
             `jaxnn.watching.alarms`, and paths of arrays, or what these begin with, such as a frozen
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
-        positions: whether Δ and what differs between examples are recorded at each position too.
-        entries: whether exponents of entries are recorded too, see `jaxnn.gradient_flow`.
-        theory: the flow of the start, measured with theory=True: what training moves away from; of
-            PyTorch there is none.
         write: takes the step and the numbers of each measurement by their names, for a tracker of
             experiments. It is called as the callback is.
         rate: the learning rate for the record: a number, or a schedule of optax, which takes the
@@ -367,8 +360,7 @@ def watch(
 
     Raises:
         ValueError: an `every` below 1; an unknown rule or path; a folder with the watch of another
-            network, or to which another process writes; a theory of another network, or a flow
-            without any; as `jaxnn.as_network`.
+            network, or to which another process writes; as `jaxnn.as_network`.
         TypeError: a callback or a writer that is no function; no model; no folder.
 
     Example:
@@ -390,18 +382,9 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    program = Program.of(
-        model=model, xs=xs, loss=loss, each=each, cuts=cuts, positions=positions, entries=entries
-    )
-    of_start = theory_of_start(theory)
-    options = WatchOptions(
-        every, folder, callback, intended, adversarial, positions, entries, of_start, write, rate
-    )
+    program = Program.of(model=model, xs=xs, loss=loss, each=each, cuts=cuts)
+    options = WatchOptions(every, folder, callback, intended, adversarial, write, rate)
     if program.of_torch:
-        if theory is not None:
-            raise ValueError(
-                "theory: expected none for a watch of PyTorch; jaxnn.diagnose(theory=True) has it"
-            )
         if cuts is not None:
             named_cuts(unwrapped(model), cuts)  # now, not at the first step
         return TorchWatch(program, options)
@@ -409,11 +392,6 @@ def watch(
     if isinstance(net, Chain) and loss is None:
         raise ValueError(
             "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"
-        )
-    if theory is not None and [*theory.names] != _names(net):
-        raise ValueError(
-            f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
-            f" one of {counted(len(theory.names), 'layer')}, or with other names"
         )
     return Watch(net, program.loss, options)
 
@@ -487,7 +465,7 @@ def _look(
         if is_few and cores() > 1:
             hand_over((None, *of_step), *_Handed.of(watch, given))
         else:
-            measured = measured_step(watch.net, watch.loss, given, entries=watch.options.entries)
+            measured = measured_step(watch.net, watch.loss, given)
             hand_over((measured, *of_step))
 
     def hand_over(

@@ -11,9 +11,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "parameters": [{"layer": 1, "path": "['blocks'][0]", "shape": [64, 64], "dtype": "float32"},
                     …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
-     "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
-     "positions":  [positions of the state of each layer, …],
-     "theory":     {"log10_delta": [one number a layer], …}}
+     "experts":    [{"layer": 1, "router": 1, "expert": 1}, …]}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true, "of_batch": …, "log10_delta_input": …, "rate": …,
      "labels": [usual, changes, count, constant] or null,
@@ -22,8 +20,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
                     "undone": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
-     "experts":    {"load": […]},
-     "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
+     "experts":    {"load": […]}}
     {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
      "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
@@ -55,13 +52,6 @@ The lists of a measurement are in the order of those of the last start. What the
                           of what is handed on after the step as it was before. undone, where it is
                           known at the next step how much of the last update that was measured was
                           left then: its distance from before, over that of the update
-    …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
-                          1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
-                          delta_exponent_50 and so on, of a state state_exponent_50, of an array
-                          exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
-    positions             with positions=True, as in `flow.record.positions`; else without entries
-    theory                of the start, with theory=flow: what the wide twin has for log10_delta,
-                          log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
                           largest, load of 1
     rule                  the kind of an alarm, see `jaxnn.watching.alarms`
@@ -83,25 +73,21 @@ from typing import Any
 
 import numpy as np
 
-from ..flow.formats.format_loss import Histogram, histograms
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import rate_of
-from ..flow.view.table import assert_one, plain
+from ..flow.view.table import plain
 from ..rules import Found
 from ..texts import counted
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
-PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
+PARTS = ("layers", "parameters", "heads", "experts")  # of a measurement
 LN10 = math.log(10)
-SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
 OF_ALARM = ("step", "rule", "layer", "path", "text", "advice")  # in the file
-THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
 Writer = Callable[[int, dict[str, float]], Any]  # takes a step, and its numbers by name
-Theory = dict[str, list[float]]  # columns, a number for each layer
 
 
 @dataclass
@@ -157,21 +143,8 @@ class Watched:
         self.start, self._goes_on = start, True
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s.
-
-        With theory of the start, log10_gain_from_theory and alike are differences from it.
-        """
-        theory = self.start.get("theory", {})
-        rows = self._rows("layers", ("layer", "name"))
-        return [
-            row
-            | {
-                f"{name}_from_theory": row[name] - values[row["layer"] - 1]
-                for name, values in theory.items()
-                if name in row
-            }
-            for row in rows
-        ]
+        """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s."""
+        return self._rows("layers", ("layer", "name"))
 
     def step_table(self) -> list[dict[str, Any]]:
         """Return a row for each step: step, loss, log10_update, log10_gradient."""
@@ -185,10 +158,6 @@ class Watched:
         rows = self._rows("parameters", ("layer", "path"))
         return [row | ratios(row) for row in rows]
 
-    def position_table(self) -> list[dict[str, Any]]:
-        """Return a row for each step, layer and position (token, pixel), which count from 1."""
-        return self._rows("positions", ("layer", "position"))
-
     def attention_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and head of an attention."""
         return self._rows("heads", ("layer", "attention", "head"))
@@ -199,12 +168,6 @@ class Watched:
 
     def _rows(self, part: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         places = self.start.get(part, [])
-        if part == "positions":
-            places = [
-                {"layer": layer, "position": position}
-                for layer, count in enumerate(places, 1)
-                for position in range(1, count + 1)
-            ]
         columns = dict.fromkeys(name for line in self.measurements for name in line[part])
         rows = []
         for line in self.measurements:
@@ -221,12 +184,6 @@ class Watched:
 def describes_same(start: Line, other: Line) -> bool:
     """Tell whether two starts are of the same layers and parameters; also if one is empty."""
     return not (start and other) or all(start[v] == other[v] for v in ("layers", "parameters"))
-
-
-def count_of(start: Line, part: str) -> int:
-    """Return how many numbers a column of a measurement has, after this start."""
-    places = start.get(part, [])
-    return sum(places) if part == "positions" else len(places)
 
 
 def is_within(path: str, whole: str) -> bool:
@@ -260,23 +217,7 @@ def numbers_of(line: Line, flow: Flow, start: Line) -> dict[str, float]:
     return {name: float(v) for name, v in numbers.items() if np.isfinite(v)}
 
 
-def theory_of_start(flow: Flow | None) -> Theory | None:
-    """Return what the wide twin of a flow has for each layer; None of None."""
-    if flow is None:
-        return None
-    assert_one(flow)
-    if flow.theory is None:
-        raise ValueError(
-            "theory: expected the flow of the start with theory, as jaxnn.gradient_flow(..., "
-            "theory=True) returns it, got one without"
-        )
-    rows = flow.theory.table()
-    return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
-
-
-def start_of(
-    flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
-) -> Line:
+def start_of(flow: Flow, every: int, time: int) -> Line:
     """Return the line that describes a network."""
     arrays = flow.parameters
     return {
@@ -297,8 +238,6 @@ def start_of(
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
-        "positions": [*flow.positions.counts] if positions and flow.positions else [],
-        "theory": theory or {},
     }
 
 
@@ -319,19 +258,13 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
     return [{name: row[name] for name in names} for row in rows]
 
 
-def measurement_of(
-    step: int, flow: Flow, update: Update | None, loss: float, time: int, *, positions: bool = False
-) -> Line:
+def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, time: int) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
     parameters |= _of_update(update, np.asarray(flow.parameters.log_size, np.float64))
     rows = flow.table()
     layers = _columns(rows, tuple(name for name in rows[0] if name not in _PLACES))
-    if flow.entries is not None:
-        counts = histograms(flow.entries)
-        layers |= _of_entries(counts, {"delta": "delta_", "state": "state_"})
-        parameters |= _of_entries(counts, {"delta_parameter": "delta_", "parameter": ""})
     is_finite = bool(np.all(np.asarray(flow.log_mean_square) < np.inf))
     return {
         "kind": "measurement",
@@ -348,7 +281,6 @@ def measurement_of(
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
-        "positions": _positions(flow) if positions and flow.positions else {},
     }
 
 
@@ -391,33 +323,8 @@ def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[fl
     if update.log_gradient is not None:
         columns["log10_gradient"] = np.asarray(update.log_gradient, np.float64) / LN10
     columns |= {"held": update.held, "rate": update.rate}
-    numbers = {
-        name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None
-    }
-    if update.gradient is None:
-        return numbers
-    return numbers | _of_entries(
-        {"gradient": Histogram(update.gradient)}, {"gradient": "gradient_"}
-    )
-
-
-def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[str, list[Any]]:
-    """Return columns of the exponents of entries, those at 1 %, 50 % and 99 %."""
-    columns: dict[str, list[Any]] = {}
-    for quantity, prefix in prefixes.items():
-        if quantity in counts:
-            exponents = counts[quantity].exponents(SHARES).T.tolist()
-            for share, values in zip(SHARES, exponents, strict=True):
-                columns[f"{prefix}exponent_{round(100 * share)}"] = values
-    return columns
-
-
-def _positions(flow: Flow) -> dict[str, list[float]]:
-    """Return Δ and what differs between examples at each position of each layer."""
-    logs = {name: getattr(flow.positions, name) for name in ("log_delta", "log_spread")}
     return {
-        name.replace("log", "log10"): (np.asarray(v, np.float64) / LN10).tolist()
-        for name, v in logs.items()
+        name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None
     }
 
 

@@ -16,7 +16,6 @@ from ...arrays.rows import at_least_float32, can_be_learned, is_float
 from ...chain.chain import Chain
 from ...network.checks import check_params
 from ...network.network import Network
-from ..formats.entries import Entries
 from .network_flow import log_sizes_of_network
 from .parameter_sizes import log_sizes_of_chain
 
@@ -35,7 +34,6 @@ class Update(NamedTuple):
     # 1.0 of an array that an optimiser holds, 0.0 of one that none does.
     held: PerArray | None = None
     rate: PerArray | None = None  # the step size of the optimiser that holds the array
-    gradient: Entries | None = None  # the entries of the gradient, if they are counted
 
 
 def update_of(net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype) -> Update:
