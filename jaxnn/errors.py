@@ -9,7 +9,6 @@ import numpy as np
 
 __all__ = [
     "DisagreementError",
-    "NoTangentError",
     "NoTwinError",
     "NonFiniteError",
     "TrainingWarning",
@@ -53,10 +52,6 @@ class NonFiniteError(FloatingPointError):
 
 class DisagreementError(ValueError):
     """Passes down through a module of PyTorch do not agree, and none is known to be right."""
-
-
-class NoTangentError(ValueError):
-    """A tangent was requested, but one layer can only be differentiated in reverse."""
 
 
 class NoTwinError(ValueError):

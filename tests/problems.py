@@ -49,7 +49,7 @@ def residual(p, xs):
     return norm(z) @ p["out"]
 
 
-@partial(jax.jit, static_argnames=("memory", "examples", "tangent"))
+@partial(jax.jit, static_argnames=("memory", "examples"))
 def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
     """The inner measurement, without what is left of the examples unless it is asked for."""
     return flow_of_net(net, params, xs, ys, examples=examples, **options)

@@ -78,7 +78,6 @@ MISTAKES = [  # the functions, the argument, what is given, and the sentence
     (("watch",), "every", True, "every: expected an integer, got True"),
     (("watch", "diagnose"), "entries", "yes", "entries: expected True or False, got 'yes'"),
     (("diagnose",), "theory_error", "1", "theory_error: expected a number of more than 0 dec"),
-    (("gradient_flow",), "tangent", 1, "tangent: expected True or False, got 1"),
     (("spectrum",), "key", 1, "key: expected one key, such as jax.random.key"),
     *(
         (("spectrum",), "between", value, "between: expected two numbers of 0 to 4, the lower")

@@ -283,7 +283,7 @@ def flows():
 def test_small_states_together_have_the_records_of_each(rng):
     """States of two and three axes, several of one shape, and Δ at each position."""
     shapes = [(B, 5), (B, T, 2), (B, 2, 3), (B, T, 2)]
-    options = FlowOptions(examples=True, tangent=False, memory="all")
+    options = FlowOptions(examples=True, memory="all")
     small = [
         Small(rng.normal(size=shape) + 1, ScaledRows(rng.normal(size=shape), np.arange(B)))
         for shape in shapes

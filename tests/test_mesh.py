@@ -159,7 +159,7 @@ def test_a_chain_on_explicit_axes(users_jax, made):
         assert len(net.names) == 3
         specs = {jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(own)}
         assert all("model" in spec for spec in specs)  # none is gathered
-        return arrays(flow_of_all((net, own), xs, ys, tangent=True, entries=True))
+        return arrays(flow_of_all((net, own), xs, ys, entries=True))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, params, data, data)
@@ -195,7 +195,7 @@ def test_positions_spread_over_devices(users_jax):
     def f(params, xs):
         layer = lambda p, x: jnp.einsum("btd,de->bte", jnp.tanh(x), p, out_sharding=spec)  # noqa: E731
         made = jaxnn.as_network([(layer, p) for p in params])
-        return arrays(flow_of_all(made, xs, jnp.zeros((8, 6, 4)), tangent=True))
+        return arrays(flow_of_all(made, xs, jnp.zeros((8, 6, 4))))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, [typed((4, 4))] * 2, typed((8, 6, 4), *spec))

@@ -211,11 +211,6 @@ def states_of(net, params, xs):
     return states
 
 
-def towards(x):
-    """The way from each example to the next, as large as a deviation."""
-    return (np.roll(x, -1, axis=0) - x) / np.sqrt(2)
-
-
 def by_hand(z):
     """The spread, the mean cosine and the effective rank of a state."""
     deviation = z - z.mean(axis=0)
@@ -242,29 +237,24 @@ def test_the_rank_of_long_rows_is_taken_in_strips_and_one_example_has_none(rng, 
     ("activation", "memory"),
     [pytest.param("tanh", "all", marks=pytest.mark.slow), ("relu", "sqrt")],
 )
-def test_it_measures_spread_cosine_rank_and_tangent(rng, activation, memory):
+def test_it_measures_spread_cosine_and_rank(rng, activation, memory):
     net, params, xs, ys = problem(rng, activation)
-    flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True, memory=memory)
-    states = jax.jit(lambda *of: jax.jvp(lambda xs: states_of(net, params, xs), *of))
-    z, tangents = jax.tree.map(np.asarray, states((xs,), (towards(np.asarray(xs)),)))
-    fields = (flow.log_spread, flow.cosine, flow.rank, flow.log_tangent)
-    log_spread, cosine, rank, log_tangent = map(np.asarray, fields)
-    for i, (state, tangent) in enumerate(zip(z, tangents, strict=True)):
+    flow = gradient_flow(net, params, xs, ys, examples=True, memory=memory)
+    log_spread, cosine, rank = map(np.asarray, (flow.log_spread, flow.cosine, flow.rank))
+    for i, state in enumerate(map(np.asarray, states_of(net, params, xs))):
         measured = np.exp(log_spread[i]), cosine[i], rank[i]
         np.testing.assert_allclose(measured, by_hand(state), rtol=1e-9)
-        relative = np.sqrt((tangent**2).mean() / (state**2).mean())
-        assert np.exp(log_tangent[i]) == pytest.approx(relative, rel=1e-9)
 
 
 @pytest.mark.slow
 def test_layers_that_depth_leaves_out_do_not_count(rng):
     net, params, xs, ys = problem(rng, "tanh")
-    flow = gradient_flow(net, params, xs, ys, depth=5, examples=True, tangent=True)
+    flow = gradient_flow(net, params, xs, ys, depth=5, examples=True)
     first, run, last = params
     short = (first, jax.tree.map(lambda v: v[:4], run), last)
     net = jaxnn.Network((3, *[WIDTH] * 5, 2), "tanh", "binary")
-    alone = gradient_flow(net, short, xs, ys, examples=True, tangent=True)
-    for name in ("log_spread", "cosine", "rank", "log_tangent"):
+    alone = gradient_flow(net, short, xs, ys, examples=True)
+    for name in ("log_spread", "cosine", "rank"):
         values = np.asarray(getattr(flow, name))
         assert np.isnan(values[5:-1]).all()
         np.testing.assert_allclose([*values[:5], values[-1]], getattr(alone, name), rtol=1e-9)
@@ -280,29 +270,12 @@ def test_what_is_left_of_the_examples_is_measured_apart_from_the_gradient(rng):
 
 
 @pytest.mark.slow
-def test_a_tangent_goes_on_beyond_rounding_and_range(rng):
-    """Differences pass a linear network as they are; here z is 10^-60 and below in float32."""
-    net, params, xs, ys = problem(rng, "identity", np.float32)
-    params = tuple(
-        layer._replace(theta=layer.theta * np.float32(1e-8), b=0 * layer.b) for layer in params
-    )
-    flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True)
-    assert float(flow.log_mean_square[-1]) < -120 * np.log(10)
-    exact = [np.float64(layer.theta) * 1e8 for layer in jaxnn.network.unstack(params)]
-    z = np.float64(xs)
-    for theta, log in zip(exact, flow.log_tangent, strict=True):
-        z = z @ theta
-        size = np.log((towards(z) ** 2).mean() / (z**2).mean()) / 2
-        assert float(log) == pytest.approx(size, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
+def test_where_examples_become_rounding(rng):
     sizes = (8, *[32] * 60, 1)
     net = jaxnn.Network(sizes, "sigmoid", "binary")
     params = jax.tree.map(jnp.float32, draw_layers(rng, sizes, gaussian(1.0), stacked=True))
     xs, ys = rng.standard_normal((EXAMPLES, 8)).astype(np.float32), np.arange(EXAMPLES) % 2
-    flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True)
+    flow = gradient_flow(net, params, xs, ys, examples=True)
     verdict = jaxnn.verdict(flow)
     first = verdict.indistinguishable["float32"]
     eps = np.finfo(np.float32).eps
@@ -313,48 +286,4 @@ def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
     assert "float64" not in verdict.indistinguishable
     assert np.isfinite(flow.rank[: first - 1]).all()
     assert np.isnan(flow.rank[first:-1]).all()
-    apart = np.asarray(flow.log_spread)[: first - 1]
-    assert flow.log_tangent[: first - 1] == pytest.approx(apart, abs=1.0)
-    rate = np.diff(np.asarray(flow.log_tangent)[:-1]).mean()
-    assert rate == pytest.approx(np.asarray(flow.log_gain[:-1]).mean(), rel=0.1)
     assert ("examples", first) in said(verdict)
-
-
-@pytest.mark.slow
-def test_a_tangent_goes_through_layers_where_examples_meet(rng):
-    """With integers for x it starts at the first state that has floats."""
-    table, theta = rng.standard_normal((7, WIDTH)), rng.standard_normal((WIDTH, WIDTH))
-
-    def normed(p, z):
-        deviation = z - z.mean(axis=0, keepdims=True)
-        return deviation / jnp.sqrt((deviation**2).mean(axis=0, keepdims=True)) @ p
-
-    chain, own = jaxnn.as_network([(lambda p, x: p[x], table), (normed, theta), (normed, theta.T)])
-    x = np.arange(EXAMPLES)
-    flow = gradient_flow(chain, own, x, cotangent=np.ones((EXAMPLES, WIDTH)), tangent=True)
-    z = table[x]
-    step = 1e-6 * towards(z)
-    for i, p in enumerate((theta, theta.T), 1):
-        up, down = normed(p, z + step), normed(p, z - step)
-        z, step = normed(p, z), (up - down) / 2
-        size = np.sqrt((step**2).mean() / (z**2).mean()) / 1e-6
-        assert np.exp(flow.log_tangent[i]) == pytest.approx(float(size), rel=1e-6)
-    start = np.log((towards(table[x]) ** 2).mean() / (table[x] ** 2).mean()) / 2
-    assert float(flow.log_tangent[0]) == pytest.approx(start)
-
-
-@pytest.mark.slow
-def test_a_layer_with_a_reverse_rule_alone_has_no_tangent(rng):
-    @jax.custom_vjp
-    def own(z):
-        return jnp.tanh(z)
-
-    own.defvjp(lambda z: (own(z), z), lambda z, delta: (delta * (1 - own(z) ** 2),))
-    theta = rng.standard_normal((WIDTH, WIDTH))
-    chain, params = jaxnn.as_network({"mine": (lambda p, z: own(z) @ p, theta)})
-    xs, above = rng.standard_normal((2, EXAMPLES, WIDTH))
-    with pytest.raises(ValueError, match="tangent: expected layers that JAX can differentiate"):
-        jaxnn.gradient_flow((chain, params), xs, cotangent=above, tangent=True)
-    flow = jaxnn.gradient_flow((chain, params), xs, cotangent=above)
-    assert np.isfinite(flow.log_spread).all()
-    assert flow.log_tangent is None

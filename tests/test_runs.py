@@ -192,7 +192,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
 
     @jax.jit
     def flow(depth):
-        how = {"memory": memory, "examples": more, "tangent": more}
+        how = {"memory": memory, "examples": more}
         return flow_of_net(net, params, xs, ys, depth=depth, **how)
 
     alone = {depth: flow(depth) for depth in range(2, CAPACITY + 3)}

@@ -56,7 +56,7 @@ def test_riders_are_in_no_state(rng):
     net, own = jaxnn.as_network((lambda p, xs: network(p, xs, nudges), p), xs)
     assert net.lengths == (0, 4, 0)
     cotangent = rng.normal(size=(B, 2))
-    flow = gradient_flow((net, own), xs, cotangent=cotangent, tangent=True)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
     close(flow.log_delta, of_nudges)
     close(flow.log_theta, [of_params["table"], *of_params["layers"], of_params["head"]])
@@ -65,7 +65,6 @@ def test_riders_are_in_no_state(rng):
     assert flow.streams is None
     z = p["table"][xs["tokens"]]
     assert float(flow.log_mean_square[0]) == pytest.approx(np.log(np.mean(z**2)), rel=1e-10)
-    np.testing.assert_array_equal(np.isneginf(flow.log_tangent), [True, *[False] * 5])  # tokens
 
 
 @pytest.mark.slow

@@ -116,13 +116,6 @@ def test_a_chart_has_panels_and_the_formats_that_matter(chain_flow):
     assert rows[0]["name"] == "<0>"
     alone = jaxnn.chart(network_flow()).to_dict()
     assert len(alone["vconcat"]) == 2
-    spread = {name: np.linspace(0, -7, 20) for name in ("log_spread", "log_tangent")}
-    dashed = jaxnn.chart(replaced(network_flow(), **spread)).to_dict()["vconcat"][-1]
-    assert dashed["title"].endswith("dashed: without it")
-    assert {layer["encoding"]["y"]["field"] for layer in dashed["layer"][:2]} == {
-        "log10_spread",
-        "log10_tangent",
-    }
     text = str(alone)
     assert "float32, bfloat16" in text  # one label for two lines in one place
     assert "float64" not in text

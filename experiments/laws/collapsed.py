@@ -64,7 +64,7 @@ LAYERS = 2  # of a block
 HEADS = 4
 DRAWS = 8  # of the twin
 UNITS = 384  # of its replicas together; LAPACK takes 30 times as long for 768
-OPTIONS = FlowOptions(examples=True, tangent=False, memory="all")
+OPTIONS = FlowOptions(examples=True, memory="all")
 NEAR = 1e-3  # ε
 MOST = 0.1  # of the size of a state, that still counts as near
 NETWORKS, TWIN = "networks", "the twin"

@@ -62,8 +62,6 @@ CHECKS: dict[str, Callable[[str, Any], object]] = {
     "seed": check_seed,
     "steps": lambda name, value: check_integer(name, value, 1),
     "entries": _check_flag,
-    "positions": _check_flag,
-    "tangent": _check_flag,
     "theory": _check_flag,
     "theory_error": partial(_check_number, unit="more than 0 decades", is_one=lambda v: v > 0),
     "seconds": partial(_check_number, unit="0 seconds or more", is_one=lambda v: 0 <= v < np.inf),

@@ -31,7 +31,6 @@ def gradient_flow(
     each: str = "batch",
     cuts: Cuts = None,
     memory: Memory = "all",
-    tangent: bool = False,
     entries: bool = False,
     theory: bool = False,
     theory_error: float = GOAL,
@@ -88,8 +87,6 @@ def gradient_flow(
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.
-        tangent: whether log_tangent is measured as well: a second forward pass, by `jax.jvp`, which
-            a layer with a reverse rule alone does not have.
         entries: whether the exponents of all entries of Δ, states, parameters and their Δ are
             counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict. Of PyTorch Δ of
             parameters is not.
@@ -123,8 +120,7 @@ def gradient_flow(
         ValueError: as `jaxnn.as_network` and `jaxnn.backprop`; also unless exactly one of loss (of
             a Network, loss or ys) and cotangent is given, and, outside `jit`, if a state has left
             the range of the dtype; inside `jit` the size of every Δ is nan then. For a layer that
-            cannot be measured, with its name and the reason; for a tangent where one has a reverse
-            rule alone. Of PyTorch, no cuts that could be chosen, or an unknown one; a cut that is
+            cannot be measured, with its name and the reason. Of PyTorch, no cuts that could be chosen, or an unknown one; a cut that is
             not called, has an output without a gradient or without the examples first, or is not
             reached by the gradient; a gradient that something clips; a loss that is not a number,
             or one for each example; a cotangent that does not fit; parameters that are
@@ -162,7 +158,6 @@ def gradient_flow(
     return flow_of(
         Program.of(**locals()),
         memory=memory,
-        tangent=tangent,
         entries=entries,
         theory=theory,
         theory_error=theory_error,
@@ -177,15 +172,12 @@ def flow_of(program: Program, **options: Any) -> Flow:
 def _flow_of_module(
     program: Program,
     memory: Memory = "all",
-    tangent: bool = False,
     entries: bool = False,
     theory: bool = False,
     theory_error: float = GOAL,
 ) -> Flow:
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
-    if tangent:
-        raise ValueError("tangent: expected none for a module of PyTorch, whose pass up is torch's")
     flow = torch_flow(program, entries)
     if not theory:
         return flow
@@ -202,12 +194,11 @@ def at_depths(
     loss: Loss | None = None,
     cotangent: PyTree = None,
     memory: Memory = "all",
-    tangent: bool = False,
     entries: bool = False,
 ) -> Flow:
     """Return the flow of a Network without its last hidden layers, of one depth or of several.
 
-    For xs, ys, loss, cotangent, memory, tangent and entries see `jaxnn.gradient_flow`.
+    For xs, ys, loss, cotangent, memory and entries see `jaxnn.gradient_flow`.
 
     Args:
         model: a pair (net, params) of a Network, whose params hold the layers in one run.
@@ -231,4 +222,4 @@ def at_depths(
         ((3, 10), 10)
     """
     program = Program.of(**locals())
-    return flow_of_program(program, depth=depth, memory=memory, tangent=tangent, entries=entries)
+    return flow_of_program(program, depth=depth, memory=memory, entries=entries)

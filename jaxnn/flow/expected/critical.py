@@ -36,7 +36,7 @@ from .of_torch import TorchModel
 GRID = np.logspace(-1.5, 1.5, 19)
 BISECTIONS = 12
 KNOWN = 3.0  # standard errors of a rate that is not zero
-OPTIONS = FlowOptions(examples=False, tangent=False, memory="all")
+OPTIONS = FlowOptions(examples=False, memory="all")
 
 Rates = Callable[[float], tuple[float, float]]  # factor -> decades a layer, and their error
 

@@ -19,7 +19,6 @@ from ...arrays.compiled import is_light
 from ...arrays.rows import ScaledRows, floats, in_bfloat16, is_float, is_narrow, with_floats
 from ...chain.chain import Chain, check_examples, decoded, encoded
 from ...chain.parameter_handover import LayerWeights
-from ...errors import NoTangentError
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...jaxpr.program import typed
 from ...models import Program
@@ -56,15 +55,7 @@ def chain_flow(program: Program, options: FlowOptions) -> Flow:
         loss = None if loss is None else _OfReplicas(loss)
     given = Program((lowered, params), xs, program.ys, loss, cotangent)
     arrays = jax.tree.leaves((params, xs, program.ys, cotangent))
-    try:
-        flow = _flow(given, options._replace(at_end=options.at_end or is_light(arrays)))
-    except TypeError as error:  # where the program is compiled, which knows no layers
-        if not options.tangent or "custom_vjp" not in str(error):
-            raise
-        raise NoTangentError(
-            "tangent: expected layers that JAX can differentiate forwards, got one with a function "
-            "of jax.custom_vjp, which has a reverse rule alone; measure without tangent"
-        ) from None
+    flow = _flow(given, options._replace(at_end=options.at_end or is_light(arrays)))
     if not isinstance(flow.log_delta, jax.core.Tracer):
         _check_values(flow)
     return flow
@@ -157,7 +148,7 @@ def _flow(program: Program, options: FlowOptions) -> Flow:
     bottom, records = down(chain, chain.weights, saved, delta, recorder.keep)
     with for_the_end():
         given = None if options.replicas else Given.of(program.data, of_loss)
-        return recorder.flow(net, x, records, bottom, given)
+        return recorder.flow(net, records, bottom, given)
 
 
 def _delta_of(state: PyTree[Array], program: Program) -> tuple[OfLoss | None, ScaledRows]:

@@ -5,9 +5,8 @@ after it       of all of them in order, small states and arrays together  ->  a 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,8 +23,7 @@ from ...arrays.rows import (
     log_size_together,
     log_sizes_of,
 )
-from ...chain.chain import Link, Lowered
-from ...chain.parameter_handover import LayerWeights
+from ...chain.chain import Lowered
 from ...chain.state import counted, streams, with_main_first
 from ...recognition.skips import Skip, log_branch
 from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
@@ -37,7 +35,6 @@ from ..record.layer_record import (
     LayerRecord,
     assemble,
     in_order,
-    log_tangents,
     over_batch,
     smallest_of,
 )
@@ -53,7 +50,7 @@ from ..record.state_record import (
     rows_of_arrays,
     rows_of_state,
 )
-from .layer_vjp import ChainOp, ChainStep, applied, arrays_of
+from .layer_vjp import ChainStep, arrays_of
 from .parameter_sizes import Deltas, parameter_sizes
 from .unrolled import Unrolled
 
@@ -194,7 +191,6 @@ class ChainRecorder(NamedTuple):
     def flow(
         self,
         net: Lowered,
-        x: ScaledRows,
         all_records: Sequence[Sequence[_LinkRecord | _Left]],
         bottom: ScaledRows,
         given: Given | None,
@@ -217,9 +213,6 @@ class ChainRecorder(NamedTuple):
         ]
         weights = [weights for _, weights in chain.layers]
         delta, state, log_thetas, mixes, main, branch = over_batch(in_order(weights, of_layers))
-        log_tangent = None
-        if options.tangent:
-            log_tangent = log_tangents(chain, chain.weights, x, _forwards, dtype)
         unread = [(i, name) for i, a in enumerate(chain.anatomies, 1) for name in a.unread]
         recognised = [[kept.recognised for kept in record] for record in records]
         smallest = smallest_of(chain.dtypes)
@@ -229,7 +222,6 @@ class ChainRecorder(NamedTuple):
                 dtype=smallest,
                 main=main,
                 log_branch=branch if any(a.skip for a in chain.anatomies) else None,
-                log_tangent=log_tangent,
             ),
             parameters,
             names=net.names,
@@ -313,13 +305,3 @@ def _in_a_row(values: tuple[Array, ...], axis: int) -> Array:
     """Return the arrays of links one after the other, of a run those of its first layer first."""
     together = jnp.concatenate(values, axis)
     return together.reshape(-1, *together.shape[axis + 1 :])
-
-
-def _forwards(op: ChainOp, layer: LayerWeights) -> list[Callable[[ScaledRows], ScaledRows]]:
-    """Return the functions of the links."""
-
-    def forward(link: Link, arrays: PyTree, z: ScaledRows) -> ScaledRows:
-        return ScaledRows(applied(link, arrays, z.m))
-
-    links = zip(op.pattern.links, layer.arrays, strict=True)
-    return [partial(forward, link, arrays) for link, arrays in links]

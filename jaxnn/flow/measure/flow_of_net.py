@@ -60,7 +60,6 @@ def flow_of_program(
     depth: Depth = None,
     memory: Memory = "all",
     examples: bool = True,
-    tangent: bool = False,
     entries: bool = False,
     theory: bool = False,
     theory_error: float = GOAL,
@@ -69,7 +68,7 @@ def flow_of_program(
     """Return the flow of a network of JAX; see `jaxnn.gradient_flow`."""
     net, params = program.network
     xs, ys, loss, cotangent = program.xs, program.ys, program.loss, program.cotangent
-    options = FlowOptions(examples, tangent, check_memory(memory), entries, at_end=at_end)
+    options = FlowOptions(examples, check_memory(memory), entries, at_end=at_end)
     goal = _check_theory(theory, theory_error, net, depth)
     if isinstance(net, Chain):
         if depth is not None:

@@ -8,7 +8,7 @@ In an exploding network the signal leaves a float's range too. If σ(cz) = c σ(
 leaky_relu, identity), z has exponents as well; for every other σ it can leave the range.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache, partial
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -45,7 +45,7 @@ from ...network.blocks import rows_meet
 from ...network.checks import UsedDepth, as_rows, dtype_of
 from ...network.network import Network
 from ...network.params import Layer, LazyRun, Params, is_run, layer_of, length
-from ...passes.walk import BlockOp, LayerStep, down, up, up_to
+from ...passes.walk import LayerStep, down, up, up_to
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..record.flow import Flow, FlowOptions, Parameters, Units
 from ..record.given import Given
@@ -56,7 +56,6 @@ from ..record.layer_record import (
     UsedLayers,
     assemble,
     called,
-    log_tangents,
     masked,
     over_batch,
 )
@@ -83,7 +82,7 @@ def network_flow(program: Program, depth: UsedDepth, options: FlowOptions) -> Fl
         delta, keep = _delta_of(net, way_up[0], program), partial(_kept, options)
         way_down = down(net, layers, way_up[1], delta, keep, used, of_segment=_sizes)
         with for_the_end():
-            return _flow_of(net, layers, x, way_up, way_down, used, options, given)
+            return _flow_of(net, layers, way_up, way_down, used, options, given)
 
     if depth is None or jnp.ndim(depth) == 0:
         return from_top(up(net, layers, x, depth, options.memory), depth)
@@ -125,14 +124,13 @@ def _delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> Scal
 def _flow_of(
     net: Network,
     layers: Params,
-    x: ScaledRows,
     way_up: tuple[ScaledRows, list[Any]],
     way_down: tuple[ScaledRows, list[Any]],
     depth: UsedDepth,
     options: FlowOptions,
     given: Given,
 ) -> Flow:
-    """Return the flow of what the ways up and down from the rows x have left."""
+    """Return the flow of what the ways up and down have left."""
     (top, below), (bottom, kept) = way_up, way_down
     float_type = bottom.m.dtype
     parts = [
@@ -143,19 +141,15 @@ def _flow_of(
     gradient: _LayerGradient = _together(gradients)
     # What is kept of z[l] is kept by the layer above.
     signal: _Signal = _together([*signals[1:], _one(_of_output(net, top, options))])
-    log_branch = log_tangent = None
+    log_branch = None
     if options.examples and options.memory == "all" and depth is None:
         log_branch = _log_branches(net, layers, below, top)
-    if options.tangent:
-        dtype = at_least_float32(x.m).dtype
-        log_tangent = log_tangents(net, layers, x, _forwards, dtype, depth)
     sizes = log_sizes_of_network(layers)
     entries = _entries(layers) if options.entries else None
     used = _used(layers, depth)
     if used is not None:
         signal = jax.tree.map(lambda v: v[used.above - 1], signal)
-        of_layers = (gradient, signal, log_tangent)
-        gradient, signal, log_tangent = masked(of_layers, used.are_used)
+        gradient, signal = masked((gradient, signal), used.are_used)
         sizes, entries = masked((sizes, entries), jnp.repeat(used.are_used, 2))
     both = [gradient.log_theta, gradient.biases["log_delta"]]
     return assemble(
@@ -167,7 +161,6 @@ def _flow_of(
             linear=jnp.ones(len(net.blocks), bool),
             dtype=float_type,
             log_branch=log_branch,
-            log_tangent=log_tangent,
             units=Units(
                 mean_square_z=signal.state.mean_square,
                 mean_square_b=gradient.biases["mean_square"],
@@ -340,11 +333,6 @@ def _sizes(kept: T) -> T:
 def _over_units(tree: T) -> T:
     """Return a tree with one number of each layer for those of its units."""
     return called("over_units", tree)
-
-
-def _forwards(kind: BlockOp, layer: Layer) -> list[Callable[[ScaledRows], ScaledRows]]:
-    """Return the function of the layer."""
-    return [lambda z: kind.forward(layer, z)[0]]
 
 
 def output_of(net: Network, z: ScaledRows) -> ScaledRows:

@@ -45,7 +45,7 @@ def theory_of(goal: float, program: Program, options: FlowOptions) -> Flow:
         program = program.but(xs=jnp.asarray(program.xs, dtype_of(params)), loss=loss)
         net, params = as_chain(net, params)
     twin = twin_of(net, params, replicas_of(params))
-    given = program.but(model=(twin, params)), options._replace(tangent=False, entries=False)
+    given = program.but(model=(twin, params)), options._replace(entries=False)
     key = jax.random.key(0)
 
     def draws(count: int) -> Flow:

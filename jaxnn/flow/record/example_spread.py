@@ -1,36 +1,25 @@
 """Examples on the way up: what is left of their differences, layer by layer.
 
     spread   s[l]² = mean (z[l] - mean over examples of z[l])² / mean z[l]²
-    tangent  t[l] = (dz[l] / dz[l-1]) t[l-1],   t[0] = (x of the next example - x) / √2
 
 A network that makes its examples alike cannot tell them apart, whatever its gradient. Rounding
-keeps a spread at some eps of the dtype: below that it says nothing. The tangent goes on. It is what
-differs between examples to first order, carried up with an exponent like a gradient on its way
-down; √2 makes it as large as the deviation from the mean. The deviation itself would be no
-direction to take: that scales the batch, which a norm undoes.
+keeps a spread at some eps of the dtype: below that it says nothing.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ...arrays.loops import barrier, loop, product
 from ...arrays.rows import (
-    LN2,
     ScaledRows,
     aligned,
     at_least_float32,
     floats,
-    log_norm,
-    renormalised,
-    with_floats,
 )
-from ...arrays.spread import as_rows, beside, first_rows, pcast_like, spec_of, whole
-from ...chain.state import counted, streams
+from ...arrays.spread import as_rows, beside, first_rows, spec_of
 from ..formats.ranges import NOISE
 from .positions import has_positions
 
@@ -122,47 +111,3 @@ def _spread(
     """Return the deviation of values from their mean along an axis, and its relative size."""
     deviation = values - jnp.mean(values, axis=axis, keepdims=True)
     return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation), axis=over) / mean_square)
-
-
-class Pushed(NamedTuple):
-    """A state with the tangent t × 2^e of its floats; where z has exponents, t is in them too."""
-
-    z: ScaledRows
-    t: list[Array]
-    e: Int[Array, ""]
-
-
-def at_start(x: ScaledRows) -> Pushed:
-    """Return x with a tangent towards the next example; without floats the first state has it."""
-    if x.e is not None:  # then one exponent for all, since examples are subtracted
-        m, common = aligned(x)
-        x = ScaledRows(m, jnp.full_like(x.e, common))
-    following = (pcast_like(jnp.roll(whole(v, 0), -1, axis=0), v) for v in floats(x.m))
-    apart = [(next_one - v) * 0.5**0.5 for next_one, v in zip(following, floats(x.m), strict=True)]
-    return _renormalised(x, apart, jnp.zeros((), jnp.int32))
-
-
-def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed:
-    """Return what comes out of a layer with its tangent, J t, by `jax.jvp`."""
-
-    def of(values: list[Array]) -> tuple[list[Array], ScaledRows]:
-        out = forward(below.z._replace(m=with_floats(below.z.m, values)))
-        return floats(out.m), out
-
-    if not below.t:
-        return at_start(forward(below.z))
-    _, t, out = jax.jvp(of, (floats(below.z.m),), (below.t,), has_aux=True)
-    return _renormalised(out, t, below.e)
-
-
-def log_tangent(state: Pushed, dtype: jnp.dtype) -> Float[Array, ""]:
-    """Return ln of the root mean square of a tangent, relative to that of its state."""
-    t = [v for v, counts in zip(state.t, counted(state.z.m), strict=True) if counts]
-    tangent = rows_of(ScaledRows(t, state.z.e), dtype)
-    log = log_norm(tangent) - log_norm(rows_of(state.z._replace(m=streams(state.z.m)), dtype))
-    return log + state.e.astype(dtype) * LN2
-
-
-def _renormalised(z: ScaledRows, t: list[Array], e: Array) -> Pushed:
-    """Bring the largest |entry| of a tangent into [1, 2)."""
-    return Pushed(z, *(renormalised(ScaledRows(t, e)) if t else (t, e)))

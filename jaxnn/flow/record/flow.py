@@ -30,7 +30,6 @@ class FlowOptions(NamedTuple):
     """Options of a flow: what is measured besides, and what is stored."""
 
     examples: bool
-    tangent: bool
     memory: Memory
     entries: bool = False
     replicas: int = 0  # of the state of a wide twin
@@ -184,9 +183,6 @@ class Flow(InWords):
         goes in, out = stream + branches, relative to that of the stream: -inf if they add nothing,
         nan of a layer without a skip connection around it. None if there is no such layer, and of
         a Network with examples=False, several depths or memory "sqrt".
-    log_tangent: ln of the root mean square of a tangent relative to that of the state, which starts
-        as the way from each example to the next over √2: log_spread to first order, also where that
-        is rounding. Of integers it starts at the first state with floats. None unless asked for.
     streams: of a function that is cut where several arrays are alive; None for others.
     entries: histograms of the exponents of all entries, of Δ, of states, of parameters and of their
         Δ, from which `flow.formats()` has what number formats keep. None unless asked for.
@@ -244,7 +240,6 @@ class Flow(InWords):
     cosine: Float[Array, "*v L"] | None = None
     rank: Float[Array, "*v L"] | None = None
     log_branch: Float[Array, "*v L"] | None = None
-    log_tangent: Float[Array, "*v L"] | None = None
     entries: FlowEntries | None = None
     streams: Streams | None = None
     positions: Positions | None = None

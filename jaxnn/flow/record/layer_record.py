@@ -6,7 +6,7 @@
 The walks of a Network and of a chain leave these, stacked for a run, and so does torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -25,17 +25,11 @@ from ...arrays.rows import (
     squares,
     value_of,
 )
-from ...network.checks import UsedDepth
 from ...network.params import is_run
-from ...passes.walk import scan_up
 from ..formats.entries import FlowEntries
 from .example_spread import (
-    Pushed,
     Spread,
-    at_start,
     log_spread_by_position,
-    log_tangent,
-    pushed,
     spread_of,
 )
 from .flow import Flow, Parameters, Units
@@ -78,7 +72,6 @@ class LayerRecord(NamedTuple):
     mixes: Bool[Array, " L"]
     linear: Bool[Array, " L"]
     log_branch: Float[Array, " L"] | None
-    log_tangent: Float[Array, " L"] | None
     units: Units | None
 
     @classmethod
@@ -93,7 +86,6 @@ class LayerRecord(NamedTuple):
         dtype: jnp.dtype,
         main: DeltaSizes | None = None,
         log_branch: Float[Array, " L"] | None = None,
-        log_tangent: Float[Array, " L"] | None = None,
         units: Units | None = None,
         used: UsedLayers | None = None,
     ) -> "LayerRecord":
@@ -115,7 +107,6 @@ class LayerRecord(NamedTuple):
             mixes,
             linear,
             log_branch,
-            log_tangent,
             units,
         )
 
@@ -243,28 +234,6 @@ def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:
         else:
             parts.append(jax.tree.map(lambda *v: jnp.stack(v), *of_layers))
     return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-
-
-def log_tangents(
-    net: Any,
-    entries: Sequence[Any],
-    x: ScaledRows,
-    forwards: Callable[[Any, Any], Sequence[Callable[[ScaledRows], ScaledRows]]],
-    dtype: jnp.dtype,
-    depth: UsedDepth = None,
-) -> Float[Array, " L"]:
-    """Return log_tangent of every layer, from a second way up."""
-
-    def step(kind: Any, entry: Any, state: Pushed) -> tuple[Pushed, list[Array]]:
-        logs = []
-        for forward in forwards(kind, entry):
-            state = pushed(forward, state)
-            logs.append(log_tangent(state, dtype))
-        return state, logs if getattr(kind, "is_layer", True) else []
-
-    _, records = scan_up(net, tuple(entries), at_start(x), step, depth)
-    logs: Array = in_order(entries, records)
-    return logs
 
 
 def assemble(

@@ -32,7 +32,7 @@ INK = "#010203"  # of text in `svg`, where the colour of the page takes its plac
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
     *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "log10_gain"),
-    *("log10_spread", "log10_tangent", "log10_delta_theory"),
+    *("log10_spread", "log10_delta_theory"),
 )
 FEW = 60  # layers that are drawn as points too
 COLUMNS, ROWS = 120, 100  # of a picture of exponents, at most
@@ -50,8 +50,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     The band is that of the examples, the line their root mean square, a dashed line what theory
     says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
     the gradient comes near them, and in the panel of examples their rounding. That panel is there
-    if a flow has a spread, and a dashed line in it if it has a tangent. Of a
-    single flow that was measured with entries=True there are the entries of Δ, of the states and of
+    if a flow has a spread. Of a single flow that was measured with entries=True there are the entries of Δ, of the states and of
     parameters by exponent too, with the range of each narrow format: solid where its numbers are
     normal, pale where they are subnormal.
 
@@ -197,19 +196,16 @@ def by_layer(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[
         [line("log10_gain", "decades a layer, downwards", zero=True)],
     )
     if known("log10_spread"):
-        tangent = dashed("log10_tangent")
         noise = {
             n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
             for n in FORMATS
             if not n.startswith("float8")
         }
         yield (
-            "What differs between examples; dotted: rounding"
-            + ", dashed: without it" * len(tangent),
+            "What differs between examples; dotted: rounding",
             [
                 line("log10_spread", "log₁₀, relative to the state"),
-                *tangent,
-                *_limits(alt, noise, known("log10_spread", "log10_tangent")),
+                *_limits(alt, noise, known("log10_spread")),
             ],
         )
 

@@ -25,7 +25,6 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("log10_spread", "log_spread", True),
     ("log10_spread_within", "log_spread_within", True),
     ("log10_branch", "log_branch", True),
-    ("log10_tangent", "log_tangent", True),
     ("cosine", "cosine", False),
     ("rank", "rank", False),
     ("saturated", "saturated", False),
