@@ -25,7 +25,7 @@ Where = Literal["signal", "loss", "gradient", "update"]
 class NonFiniteError(FloatingPointError):
     """The loss or a parameter is no longer finite; the message names the origin.
 
-    No result is lost: see `state` and `history`.
+    No result is lost: see `state` and `losses`.
 
     Attributes:
         step: the number of steps done, `State.step`, before the first loss that is nan or inf, or
@@ -35,8 +35,7 @@ class NonFiniteError(FloatingPointError):
         layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
         state: the last good State, with finite parameters and before a step whose loss was finite
             (if any): training may be continued from it, with a smaller step size.
-        losses: of the steps of that epoch, (S,).
-        history: of `jaxnn.fit`, up to that epoch.
+        losses: of the steps of all epochs up to that one, (E, S); nan of steps not taken.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class NonFiniteError(FloatingPointError):
         self.where, self.layer = where, layer
         self.state = state
         self.losses = losses
-        self.history: Any = None
 
 
 class DisagreementError(ValueError):

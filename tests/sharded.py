@@ -257,7 +257,7 @@ def of_fit():
         params = jax.tree.unflatten(jax.tree.structure(params), spread)
         run = jaxnn.fit(net, params, *on_devices, optax.adam(0.01), **training)
     return {
-        "off": np.max(np.abs(run.history.losses - alone.history.losses)),
+        "off": np.max(np.abs(run.losses - alone.losses)),
         "as they were": all(
             v.sharding.is_equivalent_to(w.sharding, v.ndim)
             for v, w in zip(arrays(run.params), spread, strict=True)

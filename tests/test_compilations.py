@@ -142,10 +142,7 @@ CASES = {
     "evaluate": lambda made: jaxnn.train.evaluate(NET, made["layers"], XS, YS),
     "find_activation": lambda made: jaxnn.network.find_activation("tanh"),
     "find_task": lambda made: jaxnn.network.find_task("binary"),
-    "fit with a fraction held out": lambda made: fit(made, validation=0.25),
-    "fit with a validation set": lambda made: fit(
-        made, validation=made["data"], patience=1, callback=id
-    ),
+    "fit": lambda made: fit(made, callback=id),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=1),
     "as_network of a function": lambda made: jaxnn.as_network(
@@ -173,8 +170,6 @@ CASES = {
     "plan": lambda made: jaxnn.plan(made["counted"]),
     "read_watch": lambda made: jaxnn.watching.read_watch(made["folder"]),
     "spectrum": lambda made: jaxnn.spectrum((NET, made["layers"]), XS),
-    "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
-    "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
     "stack": lambda made: jaxnn.network.stack(made["layers"]),
     "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),

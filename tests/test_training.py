@@ -98,7 +98,7 @@ def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
     net, params, xs, ys = problem(key, task, (4, 6, 5, 3))
     expected, losses = plain_loop(net, optimizer, params, key, xs, ys)
     run = jaxnn.fit(net, params, xs, ys, optimizer, epochs=EPOCHS, batch=BATCH, key=key)
-    np.testing.assert_allclose(run.history.losses, losses, rtol=1e-11)
+    np.testing.assert_allclose(run.losses, losses, rtol=1e-11)
     reference.assert_close(run.params, expected, 1e-11)
     assert run.state.step == EPOCHS * 3 == losses.size
     moved = jax.tree.map(lambda a, b: np.max(np.abs(np.subtract(a, b))), run.params, params)
@@ -163,12 +163,16 @@ def test_optimisers_that_ask_for_more_get_it(key):
 def test_runs_and_depth_equal_single_layers(key):
     """One hidden layer and a run of 4 with 2 of them used."""
     net, params, xs, ys = problem(key, "multiclass", (4, *[6] * 5, 3))
-    options = {"epochs": 2, "batch": BATCH, "key": key, "validation": (xs[:5], ys[:5])}
-    run = jaxnn.fit(net, jaxnn.network.stack(params), xs, ys, ADAM, depth=3, **options)
     smaller = jaxnn.Network((4, 6, 6, 6, 3), "tanh", "multiclass")
-    single = (*params[:3], params[-1])
-    expected = jaxnn.fit(smaller, single, xs, ys, ADAM, **options)
-    chex.assert_trees_all_close(run.history, expected.history, rtol=1e-11)
+    run = jaxnn.train.start(net, jaxnn.network.stack(params), ADAM, key)
+    expected = jaxnn.train.start(smaller, (*params[:3], params[-1]), ADAM, key)
+    for _ in range(6):
+        run, loss = jaxnn.train.step(net, run, xs, ys, ADAM, depth=3)
+        expected, of_single = jaxnn.train.step(smaller, expected, xs, ys, ADAM)
+        np.testing.assert_allclose(loss, of_single, rtol=1e-11)
+    scores = jaxnn.train.evaluate(net, run.params, xs, ys, depth=3)
+    of_single = jaxnn.train.evaluate(smaller, expected.params, xs, ys)
+    chex.assert_trees_all_close(scores, of_single, rtol=1e-11)
     trained = jaxnn.network.unstack(run.params)
     reference.assert_close((*trained[:3], trained[-1]), expected.params, 1e-11)
     chex.assert_trees_all_equal(trained[3:-1], params[3:-1])
@@ -183,24 +187,24 @@ def test_everything_is_compiled_once(key):
     params = (*params[:3], jaxnn.network.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
     params = jaxnn.network.stack(params)
     before = _program._cache_size()
-    for epochs, depth, seed in ((1, 2, 0), (7, 3, 1), (9, 1, 2)):
-        options = {"epochs": epochs, "batch": BATCH, "depth": depth}
+    for epochs, seed in ((1, 0), (7, 1), (9, 2)):
+        options = {"epochs": epochs, "batch": BATCH}
         run = jaxnn.fit(net, params, xs + seed, ys, INJECTED, key=jax.random.key(seed), **options)
-        jaxnn.train.epoch(net, run.state, xs, ys, INJECTED, batch=BATCH, depth=depth)
+        jaxnn.train.epoch(net, run.state, xs, ys, INJECTED, batch=BATCH)
     assert _program._cache_size() == before + 1
 
 
 @pytest.mark.slow
 def test_a_seed_decides_every_bit(key):
     net, params, xs, ys = problem(key, dtype=jnp.float32)
-    options = {"epochs": 5, "batch": BATCH, "validation": 0.3}
+    options = {"epochs": 5, "batch": BATCH}
     one, same, other = (
         jaxnn.fit(net, params, xs, ys, ADAM, key=k, **options)
         for k in (key, key, jax.random.key(0))
     )
     chex.assert_trees_all_equal(values(one.state), values(same.state))
-    chex.assert_trees_all_equal(one.history, same.history)
-    assert (one.history.losses != other.history.losses).all()
+    np.testing.assert_array_equal(one.losses, same.losses)
+    assert (one.losses != other.losses).all()
 
 
 def test_a_saved_state_goes_on_to_the_same_bits(key):
@@ -213,13 +217,13 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
     one_by_one = jaxnn.fit(
         net, begin, xs, ys, adam, epochs=total, batch=BATCH, callback=states.append
     )
-    np.testing.assert_array_equal(one_by_one.history.losses, run.history.losses)
+    np.testing.assert_array_equal(one_by_one.losses, run.losses)
     chex.assert_trees_all_equal(values(states[-1]), values(run.state))
     for done in (1, 8, 19):
         saved = values(states[done - 1])  # as from a file
         state = jax.tree.map(jnp.asarray, saved)._replace(key=jax.random.wrap_key_data(saved.key))
         on = jaxnn.fit(net, state, xs, ys, adam, epochs=total - done, batch=BATCH)
-        np.testing.assert_array_equal(on.history.losses, run.history.losses[done:])
+        np.testing.assert_array_equal(on.losses, run.losses[done:])
         chex.assert_trees_all_equal(values(on.state), values(run.state))
 
 
@@ -281,58 +285,7 @@ def test_seeds_are_trained_together_under_vmap(key):
     np.testing.assert_allclose(together, [one(key)[1] for key in keys], rtol=1e-11)
 
 
-# Validation, early stopping and scores
-
-
-def overfitted(key, **options):
-    """A third of the labels is noise: once that is learned, the validation loss rises."""
-    net, params, *data = problem(key, "multiclass", (4, 32, 3), jnp.float32, 60)
-    xs, ys = map(np.asarray, data)
-    learned = np.eye(3, dtype=np.float32)[np.argmax(xs[:, :3], 1)]
-    ys = np.where(np.arange(60)[:, None] % 3 == 0, ys, learned)
-    own, others = (xs[:30], ys[:30]), (xs[30:], ys[30:])
-    options = {"batch": 10, "key": key, "validation": others, **options}
-    return jaxnn.fit(net, params, *own, ADAM, **options), net, own, others
-
-
-def test_early_stopping_gives_back_the_best_epoch(key):
-    seen = []
-    run, net, own, others = overfitted(key, epochs=300, patience=7, callback=seen.append)
-    of_validation = run.history.validation.loss
-    assert run.best == np.argmin(of_validation) > 0
-    assert len(of_validation) == len(run.history.losses) == run.best + 1 + 7 < 300
-    assert run.stopped == "No lower validation loss for 7 epochs."
-    chex.assert_trees_all_equal(run.params, seen[run.best].params)
-    chex.assert_trees_all_equal(values(run.state), values(seen[-1]))
-    assert (run.params[0].theta != run.state.params[0].theta).any()
-    for state, epoch in ((seen[0], 0), (seen[run.best], run.best), (run.state, -1)):
-        for of_set, (xs, ys) in zip(run.history[1:], (own, others), strict=True):
-            scores = jaxnn.train.evaluate(net, state.params, xs, ys)
-            np.testing.assert_allclose(scores.loss, of_set.loss[epoch], rtol=1e-6)
-            np.testing.assert_array_equal(scores.metric, of_set.metric[epoch])
-
-
-def test_without_patience_all_epochs_are_done_and_the_best_is_kept(key):
-    run, *_ = overfitted(key, epochs=40)
-    assert run.stopped == "All 40 epochs are done."
-    assert run.history.losses.shape == (40, 3)
-    assert 0 < run.best == np.argmin(run.history.validation.loss) < 39
-    patient, *_ = overfitted(key, epochs=run.best + 1)
-    chex.assert_trees_all_equal(run.params, patient.params)
-    chex.assert_trees_all_equal(patient.params, patient.state.params)
-
-
-def test_a_validation_set_is_held_out(key):
-    xs, ys = np.arange(30.0).reshape(10, 3), np.arange(10)
-    (kept, kept_ys), (out, out_ys) = jaxnn.train.split(xs, ys, 0.25, key)
-    assert len(out) == 2
-    np.testing.assert_array_equal(np.sort([*kept_ys, *out_ys]), ys)
-    np.testing.assert_array_equal(kept, xs[kept_ys])
-    np.testing.assert_array_equal(out, xs[out_ys])
-    again = jaxnn.train.split(jnp.asarray(xs), jnp.asarray(ys), 0.25, key)
-    chex.assert_trees_all_equal(again, ((kept, kept_ys), (out, out_ys)))
-    others = [jaxnn.train.split(xs, ys, 0.25, jax.random.key(i))[1][1] for i in range(8)]
-    assert len({tuple(rows) for rows in others}) > 1
+# Scores
 
 
 SCORED = [("binary", 1), ("multiclass", 3), ("regression", 1), ("regression", 3)]
@@ -445,7 +398,7 @@ def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
     assert f"σ_w = 1, at which gradients of {net.activation.name}" in str(error)
     assert error.state.step == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(error.state.params))
-    losses = error.history.losses.ravel()
+    losses = error.losses.ravel()
     assert losses.shape == (3,)
     assert np.isfinite(losses[:step]).all()
     assert not np.isfinite(losses[step : step + 1]).any()
@@ -463,35 +416,21 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     seen = []
     errors = [
         diverged(net, params, xs, ys, 1.5, key, **options)
-        for options in ({}, {"callback": seen.append}, {"validation": (xs, ys)})
+        for options in ({}, {"callback": seen.append})
     ]
     for error in errors:
         assert (error.step, error.where, error.layer) == (61, "loss", 1)
         chex.assert_trees_all_equal(values(error.state), values(errors[0].state))
-        losses = error.history.losses
+        losses = error.losses
         assert losses.shape == (21, 3)
         np.testing.assert_allclose(losses.ravel()[:61], 8 * 4.0 ** np.arange(61), rtol=1e-5)
         np.testing.assert_array_equal(np.isfinite(losses[20]), [True, False, False])
-    assert len(seen) == len(errors[2].history.validation.loss) == 20
+    assert len(seen) == 20
     assert error.state.step == 60
     np.testing.assert_allclose(error.state.params[0].theta, 2 * 2.0**60, rtol=1e-5)
     calmed = error.state._replace(opt_state=jaxnn.train.start(net, params, INJECTED, key).opt_state)
     run = jaxnn.fit(net, calmed, xs, ys, INJECTED, epochs=200, batch=BATCH)
-    assert run.history.losses[-1, -1] < 1e-20 * run.history.losses[0, 0]
-
-
-@pytest.mark.slow
-def test_a_divergence_is_that_of_the_depth_in_use(key):
-    """Two hidden layers of five: the sentence of the network of two, up to the output's number."""
-    net, params, xs, ys = problem(key, "regression", (4, *[6] * 5, 3))
-    ys = 1e200 * ys  # whose squares are beyond float64
-    deep = diverged(net, jaxnn.network.stack(params), xs, ys, 0.1, key, depth=2)
-    smaller = jaxnn.Network((4, 6, 6, 3), "tanh", "regression")
-    alone = diverged(smaller, (*params[:2], params[-1]), xs, ys, 0.1, key)
-    assert (deep.step, deep.where) == (alone.step, alone.where)
-    assert (deep.layer, alone.layer) == (6, 3)
-    assert re.search(r"\(root mean square 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+\)", str(alone))
-    assert str(deep).replace("z[6]", "z[3]") == str(alone)
+    assert run.losses[-1, -1] < 1e-20 * run.losses[0, 0]
 
 
 # What is said of wrong arguments
@@ -501,13 +440,6 @@ WRONG = """
 fit(batch=0)
 fit(batch=2.5)
 fit(epochs=-1)
-fit(patience=0, validation=0.5)
-fit(patience=3)
-fit(validation=1)
-fit(validation=0.0)
-fit(validation=0.01)
-fit(validation=(np.ones((0, 4)), np.ones((0, 3))))
-fit(validation=(np.ones((5, 4)), np.ones((4, 3))))
 fit(ys=np.ones((21, 3)))
 fit(xs=np.ones((22, 5)))
 fit(key=None)
@@ -516,10 +448,8 @@ fit(key=jax.random.split(jax.random.key(0)))
 fit(optimizer=0.1)
 fit(optimizer=None)
 fit(ys=np.array(["a"] * 22))
-fit(depth=1)
 fit(params=(params[0], (params[1].theta, np.full(3, np.nan))))
 fit(params=state)
-jaxnn.train.split(xs, ys[1:], 0.5, key)
 jaxnn.train.epoch(net, state, xs[:0], ys[:0], SGD, batch=BATCH)
 """
 

@@ -36,7 +36,7 @@ def train(net, params):
         batch=64,
         key=jax.random.key(2),
     )
-    losses = run.history.losses.mean(axis=1)
+    losses = run.losses.mean(axis=1)
     return losses, float(jaxnn.train.evaluate(net, run.params, xs, ys).metric)
 
 

@@ -7,6 +7,7 @@ is taken before the first epoch and after the last, and between them at epochs e
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from experiments.train.columns import QUANTITIES
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
-from jaxnn.train.fitting import Best, all_done
+from jaxnn.texts import counted
 from jaxnn.train.steps import Optimizer, steps_per_epoch
 
 Set = tuple[np.ndarray, np.ndarray]  # xs, (N, n[0]), and labels, (N,)
@@ -46,6 +47,20 @@ class Recipe:
     def looks_at(self) -> list[int]:
         """The epochs after which a look is taken, if the training gets there."""
         return np.linspace(0, self.epochs, self.looks).round().astype(int).tolist()
+
+
+class Best(NamedTuple):
+    """The epoch of lowest validation loss so far."""
+
+    epoch: int
+    loss: float = np.inf  # its validation loss
+    waited: int = 0  # epochs since
+
+    def after(self, epoch: int, loss: float) -> "Best":
+        """Return the best epoch once this one is done too; of equal losses the first counts."""
+        if loss < self.loss:
+            return Best(epoch, loss)
+        return self._replace(waited=self.waited + 1)
 
 
 @dataclass
@@ -97,8 +112,13 @@ def train(
             course.best = Best(epoch)
         if course.best.epoch == epoch:
             course.params = params
-        course.ended = all_done(epoch) if epoch == recipe.epochs else None
-        course.ended = course.ended or course.best.stalled(recipe.patience)
+        if epoch == recipe.epochs:
+            course.ended = (
+                "The one epoch is done." if epoch == 1 else f"All {epoch} epochs are done."
+            )
+        elif recipe.patience is not None and course.best.waited >= recipe.patience:
+            vain = counted(recipe.patience, "epoch")
+            course.ended = f"No lower validation loss for {vain}."
         if epoch in recipe.looks_at or course.ended or stopped:
             look(params)
         tell(f"epoch {epoch} of {recipe.epochs}, {words(course.scores[-1], METRIC[net.task.name])}")

@@ -120,11 +120,11 @@ def gradient_flow(
         ValueError: as `jaxnn.as_network` and `jaxnn.backprop`; also unless exactly one of loss (of
             a Network, loss or ys) and cotangent is given, and, outside `jit`, if a state has left
             the range of the dtype; inside `jit` the size of every Δ is nan then. For a layer that
-            cannot be measured, with its name and the reason. Of PyTorch, no cuts that could be chosen, or an unknown one; a cut that is
-            not called, has an output without a gradient or without the examples first, or is not
-            reached by the gradient; a gradient that something clips; a loss that is not a number,
-            or one for each example; a cotangent that does not fit; parameters that are
-            uninitialised or were made in inference mode.
+            cannot be measured, with its name and the reason. Of PyTorch, no cuts that could be
+            chosen, or an unknown one; a cut that is not called, has an output without a gradient or
+            without the examples first, or is not reached by the gradient; a gradient that something
+            clips; a loss that is not a number, or one for each example; a cotangent that does not
+            fit; parameters that are uninitialised or were made in inference mode.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn

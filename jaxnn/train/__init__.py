@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .fitting import Fit as Fit
-    from .fitting import History as History
     from .fitting import fit as fit
-    from .fitting import split as split
     from .scores import Scores as Scores
     from .scores import evaluate as evaluate
     from .steps import State as State

@@ -22,7 +22,6 @@ from ..errors import NonFiniteError, Where
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.verdict.verdict import verdict
-from ..network.checks import Depth, check_depth
 from ..network.network import Network
 from ..network.params import Layers
 from ..passes.backprop import mean_delta_z
@@ -32,19 +31,16 @@ from ..texts import counted, power_of_ten
 
 @transferring
 @jax.jit
-def _finite(
-    net: Network, params: Layers, xs: Array, ys: Array, depth: Depth
-) -> tuple[list[Array], Flow]:
+def _finite(net: Network, params: Layers, xs: Array, ys: Array) -> tuple[list[Array], Flow]:
     """Return whether z, the loss, Δz and Δ(θ, b) are finite, by layer, and the gradient's flow."""
-    used = check_depth(params, depth)
-    top, saved = up(net, params, ScaledRows(xs), used)
+    top, saved = up(net, params, ScaledRows(xs))
     delta = ScaledRows(mean_delta_z(net, top.m, ys))
-    _, flags = down(net, params, saved, delta, _bad_numbers, used)
+    _, flags = down(net, params, saved, delta, _bad_numbers)
     bad_z, bad_delta_z, bad_delta = zip(*flags, strict=True)
-    z = at_outputs(params, list(bad_z), _bad(top.m), used)
+    z = at_outputs(params, list(bad_z), _bad(top.m))
     loss = jnp.isfinite(jnp.mean(net.task.loss(top.m, ys)))
     finite = [~_by_layer(z), loss, ~_by_layer(bad_delta_z), ~_by_layer(bad_delta)]
-    return finite, flow_of_net(net, params, xs, ys, depth=depth, examples=False)
+    return finite, flow_of_net(net, params, xs, ys, examples=False)
 
 
 def _bad_numbers(step: LayerStep) -> tuple[Array, Array, Array]:
@@ -81,7 +77,6 @@ def diagnosis(
     after: Callable[[int], tuple[Any, Array, Array]],
     batch_of: Callable[[int], tuple[Array, Array]],
     losses: np.ndarray,
-    depth: Depth,
 ) -> NonFiniteError:
     """Return the error to raise for an epoch whose losses or last parameters are not finite.
 
@@ -97,7 +92,7 @@ def diagnosis(
     if broken:
         failed = bisect.bisect_left(range(reached), True, key=lambda k: not after(k)[-1]) - 1
     before = after(failed)[0]
-    finite, flow = _finite(net, before.params, *batch_of(failed), depth)
+    finite, flow = _finite(net, before.params, *batch_of(failed))
     where, layer, clause = _origin(finite, flow, before.params, after(failed + 1)[0].params)
     count = int(before.step) + reached - failed
     value = f"the loss is {losses.flat[reached]}" if len(bad) else "parameters are not finite"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -35,14 +34,14 @@ from ..passes.walk import up
 
 
 class Scores(NamedTuple):
-    """The scores of a set of examples, or one entry for each epoch.
+    """The scores of a set of examples.
 
     loss: the mean loss.
     metric: accuracy, or for regression R².
     """
 
-    loss: Float[Array | np.ndarray, "*E"]
-    metric: Float[Array | np.ndarray, "*E"]
+    loss: Float[Array, ""]
+    metric: Float[Array, ""]
 
 
 def evaluate(
@@ -72,24 +71,16 @@ def evaluate(
     """
     layers = check_params(net, params)
     used = check_depth_as_data(layers, depth)
-    data = check_data(net, xs, ys)
-    scores: Scores = scores_of(net, layers, [data], used)[0]
+    scores: Scores = _scores(net, layers, *check_data(net, xs, ys), used)
     return scores
 
 
 @transferring
 @jax.jit
-def scores_of(
-    net: Network, params: Params, sets: list[tuple[Array, Array]], used: UsedDepth
-) -> list[Scores]:
-    """The scores of several checked sets, as one program."""
-
-    def score(xs: Array, ys: Array) -> Scores:
-        xs, ys = as_rows(net, params, xs, ys)
-        z = up(net, params, ScaledRows(xs), used)[0].m
-        return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
-
-    return [score(xs, ys) for xs, ys in sets]
+def _scores(net: Network, params: Params, xs: Array, ys: Array, used: UsedDepth) -> Scores:
+    xs, ys = as_rows(net, params, xs, ys)
+    z = up(net, params, ScaledRows(xs), used)[0].m
+    return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
 
 
 def _metric(net: Network, z: Float[Array, "N n"], ys: Float[Array, "N n"]) -> Float[Array, ""]:

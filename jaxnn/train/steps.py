@@ -35,7 +35,6 @@ from ..network.checks import (
     UsedDepth,
     check_batch,
     check_data,
-    check_depth,
     check_depth_as_data,
     check_key,
     check_stored,
@@ -156,7 +155,12 @@ def step(
 
 @compiled
 def _step(
-    net: Network, state: State, xs: Numbers, ys: Numbers, optimizer: Optimizer, used: UsedDepth
+    net: Network,
+    state: State,
+    xs: Numbers,
+    ys: Numbers,
+    optimizer: Optimizer,
+    used: UsedDepth = None,
 ) -> tuple[State, Array]:
     params = state.params
     loss, gradient = loss_and_gradient(net, params, xs, ys, used, "all")
@@ -217,7 +221,6 @@ def _program(
     xs: Array,
     ys: Array,
     optimizer: Optimizer,
-    used: UsedDepth,
     steps: Array | int,
     *,
     batch: int,
@@ -231,7 +234,7 @@ def _program(
     def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
         state, losses = carry
         chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
-        state, loss = _step(net, state, rows_at(xs, chosen), rows_at(ys, chosen), optimizer, used)
+        state, loss = _step(net, state, rows_at(xs, chosen), rows_at(ys, chosen), optimizer)
         return state, losses.at[j].set(loss)
 
     with on_mesh_of((xs, ys, state)):
@@ -252,7 +255,6 @@ def epoch(
     optimizer: Optimizer,
     *,
     batch: int,
-    depth: Depth = None,
 ) -> tuple[State, Float[Array, " S"]]:
     """Train for one epoch in one program: every example once, in shuffled batches.
 
@@ -262,7 +264,6 @@ def epoch(
         ys: their labels, as for `jaxnn.backprop`.
         optimizer: of optax.
         batch: B, the examples of a step; the last batch has those that remain.
-        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         The State after the epoch, and the mean loss of each batch before its step. Both stay on
@@ -282,14 +283,14 @@ def epoch(
         >>> int(state.step), losses.shape  # batches of 4, 4 and 2
         (3, (3,))
     """
-    layers = check_state(net, state, optimizer)
+    check_state(net, state, optimizer)
     xs, ys = as_array("x", xs), as_array("y", ys)
     # Without examples the error of the program is raised, so size must not be 0.
     count = xs.shape[0] if xs.ndim else 0
     size = min(check_integer("batch", batch, 1), max(count, 1))
-    steps, used = steps_per_epoch(count, size), check_depth(layers, depth)
     with transfers():
-        state, losses, _ = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
+        steps = steps_per_epoch(count, size)
+        state, losses, _ = _program(net, state, xs, ys, optimizer, steps, batch=size)
     return state, losses
 
 
@@ -301,18 +302,17 @@ def several_epochs(
     optimizer: Optimizer,
     epochs: int,
     batch: int,
-    depth: Depth,
 ) -> Iterator[tuple[State, np.ndarray]]:
     """Yield the State and the losses after each epoch."""
     epochs = check_integer("epochs", epochs, 0)
     layers = check_state(net, state, optimizer)
-    size, used = min(check_integer("batch", batch, 1), len(xs)), check_depth(layers, depth)
+    size = min(check_integer("batch", batch, 1), len(xs))
     per_epoch = steps_per_epoch(len(xs), size)
     before, taken = state, 0  # `state` is that of `taken` steps after `before`
 
     def repeated(state: State, steps: int) -> Result:
         with transfers():
-            result: Result = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
+            result: Result = _program(net, state, xs, ys, optimizer, steps, batch=size)
         return result
 
     def after(steps: int) -> Result:  # a diagnosis goes one step back
@@ -337,7 +337,7 @@ def several_epochs(
         following, on_device, finite = repeated(state, per_epoch)
         losses = np.asarray(on_device)
         if not (finite and np.isfinite(losses).all()):
-            raise diagnosis(net, after, batch_of, losses, depth)
+            raise diagnosis(net, after, batch_of, losses)
         before, state, taken = state, following, losses.size
         yield state, losses
 

@@ -49,10 +49,10 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
 
     The band is that of the examples, the line their root mean square, a dashed line what theory
     says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
-    the gradient comes near them, and in the panel of examples their rounding. That panel is there
-    if a flow has a spread. Of a single flow that was measured with entries=True there are the entries of Δ, of the states and of
-    parameters by exponent too, with the range of each narrow format: solid where its numbers are
-    normal, pale where they are subnormal.
+    the gradient comes near them, and in the panel of examples, of flows with a spread, their
+    rounding. Of a single flow that was measured with entries=True there are the entries of Δ, of
+    the states and of parameters by exponent too, with the range of each narrow format: solid where
+    its numbers are normal, pale where they are subnormal.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
