@@ -15,10 +15,10 @@ from jaxnn.arrays.rows import ScaledRows, exponent_and_mantissa
 from jaxnn.cli import diagnosis
 from jaxnn.flow.formats.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
 from jaxnn.flow.formats.format_loss import Histogram, _begins, loss_scale
-from jaxnn.flow.formats.number_formats import BLOCKS, NARROW, in_e4m3
+from jaxnn.flow.formats.number_formats import NARROW
 
-B, N = 8, 4000  # the last block of 32, or of 16, is a shorter one of 125 or 250
-KINDS = {kind.name: kind for kind in (*NARROW, *BLOCKS)}
+B, N = 8, 4000
+KINDS = {kind.name: kind for kind in NARROW}
 
 
 def converted(name, x):
@@ -48,28 +48,6 @@ def of_conversion(name, x, scale):
     return shares(x, y, np.abs(x) < float(jnp.finfo(name).tiny), ~np.isfinite(y))
 
 
-def in_mxfp8(x):
-    """Emulate MXFP8 as the specification of OCP has it, with a conversion that saturates."""
-    blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % 32)]).reshape(len(x), -1, 32)
-    most = np.abs(blocks).max(axis=2, keepdims=True)
-    shared = np.where(most == 0, 0, np.frexp(most)[1] - 1 - 8)
-    y = np.ldexp(blocks, -shared)
-    made = converted("float8_e4m3fn", y)
-    return blocks, np.where(np.isnan(made), 448, made), np.abs(y) < 2.0**-6, np.isnan(made)
-
-
-def in_nvfp4(x):
-    """Emulate NVFP4 as NVIDIA's Transformer Engine has it, in float32."""
-    blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % 16)]).reshape(len(x), -1, 16)
-    most = np.abs(blocks).max(axis=2, keepdims=True)
-    encode = np.float32(448 * 6) / np.abs(x).max()
-    scale = np.minimum(most * (encode * np.float32(1 / 6)), np.float32(448))
-    decode = converted("float8_e4m3fn", scale).astype(np.float32)
-    y = blocks * np.where(decode == 0, 0, encode / np.where(decode == 0, 1, decode))
-    made = y.astype(ml_dtypes.float4_e2m1fn).astype(np.float64)
-    return blocks, made, np.abs(y) < 1, np.abs(y) >= 7
-
-
 @pytest.fixture(scope="module")
 def cotangent():
     """Entries over sixty factors of two, one example of them far smaller, and some zeros."""
@@ -77,7 +55,7 @@ def cotangent():
     c = rng.normal(size=(B, N)) * np.exp(4 * rng.normal(size=(B, N)))
     c[3] *= 2.0**-20
     c[:, ::7] = 0
-    c[:, 1:40] = 0  # a block, and a part of one
+    c[:, 1:40] = 0
     return np.float32(c)
 
 
@@ -127,23 +105,12 @@ def test_every_float16_goes_where_a_conversion_takes_it(kind, scale):
     np.testing.assert_array_equal((place >= small) & (place < zero), is_small)
 
 
-def test_scales_of_blocks_are_rounded_as_a_conversion_does():
-    x = np.append(POSITIVE, POSITIVE * np.float32(2.0**-9))
-    with as_users_have_jax():
-        rounded = np.asarray(jax.jit(in_e4m3)(x))
-    y = converted("float8_e4m3fn", np.minimum(x, 448))
-    np.testing.assert_array_equal(rounded, y)
-
-
 @pytest.mark.parametrize("of", ["delta", "state", "delta_parameter", "parameter"])
 def test_shares_are_those_of_an_emulated_pass(flow, arrays, of):
-    """Plain, with the loss and each tensor scaled, and in blocks; counts to the last entry."""
+    """Plain, and with the loss and each tensor scaled; counts to the last entry."""
     for row in flow.formats(of):
         x = arrays[of][row["layer"] - 1]
-        if row["scaling"] == "block":
-            expected = shares(*{"mxfp8": in_mxfp8, "nvfp4": in_nvfp4}[row["format"]](x))
-        else:
-            expected = of_conversion(row["format"], x, row["scale"])
+        expected = of_conversion(row["format"], x, row["scale"])
         found = {name: row[name] for name in expected}
         # A sum over examples is not the same to the last bit.
         assert found == pytest.approx(expected, abs=1e-3 if of == "delta_parameter" else 1e-6), row
@@ -223,12 +190,9 @@ def test_an_array_with_no_number_has_no_shares_and_zeros_lose_nothing():
     found = Histogram(counted(given, np.int32([[0, 0], [0, 0], [0, -300]]))[0])
     kept = found.kept(KINDS["float16"], 0)
     np.testing.assert_array_equal(kept.square, [np.nan, 1, 1])
-    np.testing.assert_array_equal(found.in_blocks(KINDS["mxfp8"]).square, [np.nan, 1, 1])
     assert found.largest_scale(KINDS["float8_e4m3fn"]).tolist() == [0, 0, 7]
     # Half of the entries are 2^-300 times as large as the others, beyond all that is counted.
-    assert (
-        found.in_blocks(KINDS["nvfp4"]).zero[2] == found.kept(KINDS["bfloat16"], 0).zero[2] == 0.5
-    )
+    assert found.kept(KINDS["bfloat16"], 0).zero[2] == 0.5
 
 
 def test_most_entries_may_be_lost_though_the_largest_is_not():
@@ -329,7 +293,6 @@ def test_rows_have_the_cheapest_format_that_keeps_enough(twelve):
         row = rows["delta", layer]
         same = kept[layer, row["format"], row["scaling"]]
         assert row["kept"] == 1 - same["zero_square"] - same["overflow_square"] >= 0.99
-    assert {row["format"] for row in jaxnn.plan(twelve, formats=["nvfp4"]).rows} == {"nvfp4"}
     (wide, *_) = jaxnn.plan(twelve, formats=["float16"], keep=1.0).rows
     assert (wide["format"], wide["scaling"]) == ("float16", "tensor")
 

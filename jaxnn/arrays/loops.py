@@ -6,7 +6,7 @@ what is the same on every device, become like the data in the first step. So a l
 type that its steps return. Without a mesh nothing is added.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from .spread import names, pcast_like, sharding_of, spec_of, spread, vary_over, varying, without
+from .spread import names, pcast_like, sharding_of, spec_of, spread, without
 
 C = TypeVar("C")
 
@@ -100,18 +100,3 @@ def _by_rows(a: Float[Array, "B n"]) -> Float[Array, "n B"]:
     # the time.
     flat = barrier(barrier(a).T.reshape(-1))
     return flat.reshape(a.shape[::-1])
-
-
-def reduced(
-    arrays: Sequence[Array],
-    combine: Callable[[Sequence[Array], Sequence[Array]], Sequence[Array]],
-    start: Sequence[int],
-) -> list[Array]:
-    """Return several arrays, reduced together along their last axis: in one loop, compiled once."""
-    starts = [
-        vary_over(jnp.array(v, a.dtype), varying(a)) for v, a in zip(start, arrays, strict=True)
-    ]
-    result: list[Array] = lax.reduce(
-        tuple(arrays), tuple(starts), lambda a, b: tuple(combine(a, b)), (arrays[0].ndim - 1,)
-    )
-    return [*result]

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ...arrays.loops import reduced
 from ...arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -27,12 +26,13 @@ from ...arrays.rows import (
 )
 from ...arrays.spread import automatically
 from ...network.params import is_run
-from .number_formats import BLOCKS, EDGES, FIRST_SQUARE, MXFP8, edges_passed, sums_in_blocks
+from .number_formats import EDGES, edges_passed
 
 OCTAVES = 160  # factors of two below the largest entry; the last has all that is smaller
 PARTS = len(EDGES) + 1  # bins of each, the one with the largest entries first
 BINS = OCTAVES * PARTS
 LOWEST = 2**20  # factors of two below which nothing counts
+LONGEST = 32  # entries of a row that are counted together
 GROUPS = 4  # of entries that are summed apart, at least, so that sums keep their digits
 MOST_COUNTED = 2**24  # of these in a group: more ones than that a float32 cannot count
 
@@ -54,7 +54,6 @@ class Entries(NamedTuple):
     top: Float[Array, "*v"]  # the exponent of the largest entry
     # The number of entries in each bin, and the sum of squares over 2^(2 top).
     sums: Float[Array, "*v K 2"]
-    blocks: Float[Array, "*v 5 2"]  # see `sums_in_blocks`; squares over 2^(2 top)
 
     def at(self, places: Any) -> "Entries":
         """Return that of array i of several, or those at several places."""
@@ -83,12 +82,7 @@ class Entries(NamedTuple):
         moved = jnp.zeros_like(octaves).at[places].add(octaves).reshape(self.sums.shape)
         scale = jnp.square(power_of_two(-by, self.sums))
         one = jnp.ones_like(scale)
-        squares = jnp.arange(len(self.blocks)) >= FIRST_SQUARE
-        return Entries(
-            top,
-            moved * jnp.stack([one, scale])[None],
-            self.blocks * jnp.where(squares, scale, one)[:, None],
-        )
+        return Entries(top, moved * jnp.stack([one, scale])[None])
 
 
 def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
@@ -100,7 +94,7 @@ def _entries_of(arrays: list[ScaledRows]) -> Entries:
     by_width: dict[int, list[int]] = {}
     for i, v in enumerate(arrays):
         last = max(int(v.m.shape[-1]), 1) if v.m.ndim > v.e.ndim else 1  # no axis of rows
-        width = min(MXFP8, 1 << (last - 1).bit_length())
+        width = min(LONGEST, 1 << (last - 1).bit_length())
         by_width.setdefault(width, []).append(i)
     counted = [_counted([arrays[i] for i in places], width) for width, places in by_width.items()]
     if len(counted) == 1:
@@ -110,7 +104,7 @@ def _entries_of(arrays: list[ScaledRows]) -> Entries:
 
 
 def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
-    """Return the entries of arrays, stacked, in rows of a power of two, `MXFP8` at most."""
+    """Return the entries of arrays, stacked, in rows of a power of two, `LONGEST` at most."""
     rows, exponents, lengths = [], [], []
     for v in arrays:
         m = at_least_float32(v.m)
@@ -126,7 +120,8 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     is_inside = array[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
     k, mantissa = exponent_and_mantissa(jnp.abs(jnp.concatenate(rows)))
     exponent = jnp.where(mantissa == 0, ZERO_EXPONENT, k + jnp.concatenate(exponents)[:, None])
-    top, largest = _largest(*_largest(exponent, mantissa), is_inside)
+    most = jnp.max(exponent, axis=1)
+    top = jnp.max(jnp.where(is_inside, most, ZERO_EXPONENT), axis=1, initial=ZERO_EXPONENT)
     below = top[array][:, None] - exponent
     size = mantissa * power_of_two(-jnp.minimum(below, LOWEST), mantissa)
 
@@ -137,27 +132,7 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     pairs = jnp.stack([full.astype(size.dtype), jnp.square(size)], axis=-1)
     zero = jnp.zeros((groups * count * BINS, 2), size.dtype)
     sums = zero.at[place].add(pairs, mode="promise_in_bounds").reshape(groups, count, BINS, 2)
-    in_blocks = sums_in_blocks(size, full, largest[array])
-    blocks = jnp.matmul(is_inside.astype(in_blocks.dtype), in_blocks, precision="highest")
-    return Entries(
-        top.astype(size.dtype),
-        jnp.sum(sums, axis=0),
-        blocks.reshape(count, -1, len(BLOCKS)).astype(size.dtype),
-    )
-
-
-def _largest(
-    exponent: Int[Array, "*s n"], mantissa: Float[Array, "*s n"], is_inside: Any = True
-) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
-    """Return the largest number along the last axis; of each of several arrays, own (arrays, n)."""
-
-    def larger(a: Any, b: Any) -> Any:
-        is_first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] >= b[1]))
-        return tuple(jnp.where(is_first, *pair) for pair in zip(a, b, strict=True))
-
-    pair = jnp.where(is_inside, exponent, ZERO_EXPONENT), jnp.where(is_inside, mantissa, 0)
-    most, of_most = reduced(pair, larger, (ZERO_EXPONENT, 0))
-    return most, of_most
+    return Entries(top.astype(size.dtype), jnp.sum(sums, axis=0))
 
 
 class FlowEntries(NamedTuple):

@@ -13,13 +13,13 @@ import numpy as np
 
 from ...texts import told
 from .entries import BINS, OCTAVES, PARTS, Entries
-from .number_formats import BLOCKS, EDGES, FIRST_SQUARE, NARROW, Format
+from .number_formats import EDGES, NARROW, Format
 
 KEEP = 0.999  # of the square norm
 # By name: what is counted.
 KINDS = ("delta", "state", "delta_parameter", "parameter")
 SCALED = ("delta", "delta_parameter")  # with the loss
-FORMATS_OF_ENTRIES = tuple(kind.name for kind in (*NARROW, *BLOCKS))
+FORMATS_OF_ENTRIES = tuple(kind.name for kind in NARROW)
 
 
 class Kept(NamedTuple):
@@ -50,10 +50,6 @@ class Histogram:
         self.top = np.where(self.known, top, 0).astype(int)
         self.full = self.known & (self.counts.sum(axis=1) > 0)
         self.of_entries, self.of_square = (_running(v) for v in (self.counts, squares))
-        totals = (v.sum(axis=1, keepdims=True) for v in (self.counts, squares))
-        whole, square = (np.where(total == 0, 1, total) for total in totals)
-        blocks = np.moveaxis(np.asarray(entries.blocks, np.float64), -2, 0)
-        self.blocks = [v / (whole if i < FIRST_SQUARE else square) for i, v in enumerate(blocks)]
 
     def kept(self, kind: Format, scale: Any) -> Kept:
         """Return what a format keeps of each array times 2^scale."""
@@ -74,12 +70,6 @@ class Histogram:
             between(self.of_square, zero, BINS),
             between(self.of_square, 0, over),
         )
-
-    def in_blocks(self, kind: Format) -> Kept:
-        """Return what a format in blocks keeps of each array."""
-        i = [block.name for block in BLOCKS].index(kind.name)
-        shares = (np.where(self.known, v[:, i], np.nan) for v in self.blocks)
-        return Kept(np.zeros_like(self.top), *shares)
 
     def by_exponent(self) -> list[dict[int, int]]:
         """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
@@ -157,9 +147,6 @@ def histograms(entries: Any) -> dict[str, Histogram]:
 
 def scalings(kind: Format, histogram: Histogram, scale: int | None) -> Iterator[tuple[str, Kept]]:
     """Yield what a format keeps of arrays with each kind of scale, the simplest first."""
-    if kind in BLOCKS:
-        yield "block", histogram.in_blocks(kind)
-        return
     yield "none", histogram.kept(kind, 0)
     if scale is not None:
         yield "loss", histogram.kept(kind, scale)
@@ -190,7 +177,7 @@ def rows_of(flow: Any, of: str) -> list[dict[str, Any]]:
         place
         | {"format": kind.name, "scaling": scaling}
         | dict(zip(Kept._fields, values, strict=True))
-        for kind in (*NARROW, *BLOCKS)
+        for kind in NARROW
         for scaling, kept in scalings(kind, found[of], scales.get(kind))
         for place, values in zip(places, zip(*(v.tolist() for v in kept), strict=True), strict=True)
     ]

@@ -28,8 +28,7 @@ from ...pytorch.operations import LAYERS, Recognised
 from ...pytorch.recurrent import RecurrentSteps
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.anatomy import Anatomy
-from ..formats.entries import Entries, FlowEntries, entries_of
-from ..formats.number_formats import MXFP8
+from ..formats.entries import LONGEST, Entries, FlowEntries, entries_of
 from ..record.example_spread import log_spread_by_position
 from ..record.flow import Flow, Parameters, Recurrences, Units
 from ..record.given import Given
@@ -322,7 +321,7 @@ def entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
     v = np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v
     v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)
     # Short rows of the last axis, as many as a power of two: few shapes are compiled.
-    v = np.pad(v, [(0, 0), (0, -v.shape[1] % MXFP8)]).reshape(-1, MXFP8)
+    v = np.pad(v, [(0, 0), (0, -v.shape[1] % LONGEST)]).reshape(-1, LONGEST)
     v = np.pad(v, [(0, (1 << (len(v) - 1).bit_length()) - len(v)), (0, 0)])
     entries: Entries = _entries([v], np.zeros(len(v)))
     return entries

@@ -22,11 +22,10 @@ from ..formats.format_loss import (
     loss_scale,
     scalings,
 )
-from ..formats.number_formats import BLOCKS, NARROW, Format
+from ..formats.number_formats import NARROW, Format
 from ..record.flow import Flow
 from ..view.table import assert_counted, assert_one, sentences_as_html
 
-CHOICES = tuple(name for name in FORMATS_OF_ENTRIES if name != "nvfp4")
 HEADS = {
     "delta": "Δ",
     "state": "states",
@@ -37,10 +36,9 @@ WORDS = {
     "none": "",
     "loss": " with the loss multiplied by 2^{}",
     "tensor": " with one scale a tensor",
-    "block": " in blocks",
 }  # the simplest first
 ORDER = tuple(WORDS)
-DIGITS = {kind.name: kind.digits for kind in (*NARROW, *BLOCKS)} | {"float32": 0}
+DIGITS = {kind.name: kind.digits for kind in NARROW} | {"float32": 0}
 Row = dict[str, Any]  # as a table has it, by the names of its columns
 WIDER = ("float32", "none", 0, 32.0, 1.0)  # where no narrow format keeps enough
 
@@ -50,7 +48,7 @@ class Plan:
     """The cheapest number format for each layer; `print` it to read it.
 
     rows: of each layer and of each of delta, state, delta_parameter and parameter the format, its
-        scaling (none, loss, tensor or block), the k of a loss that is multiplied by 2^k, the bits
+        scaling (none, loss or tensor), the k of a loss that is multiplied by 2^k, the bits
         of a number, and kept, the share of the square norm that the array keeps that loses most.
         Where no format keeps enough, it is float32, and kept is 1.
     windows: of each format the least and the largest k for which it keeps enough of every Δ in the
@@ -92,22 +90,21 @@ class Plan:
             yield f"Scales of the loss that keep {share} of every Δ: {', '.join(parts)}."
 
 
-def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Plan:
+def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = FORMATS_OF_ENTRIES) -> Plan:
     """Choose the cheapest number format for each layer that keeps its square norm.
 
     A format keeps Σ x² over the entries that it makes neither zero nor too large, divided by Σ x²
     over all, of Δ, of the states, of parameters and of their Δ. Cheaper are fewer bits, then the
-    simpler scale: none, one for the loss, one for each tensor, blocks; then more digits. The loss
+    simpler scale: none, one for the loss, one for each tensor; then more digits. The loss
     has one scale for all Δ, that with which they cost least together.
 
     What is kept is rounded besides, by 2^-11 of a number at most in float16, 2^-8 in bfloat16, 2^-4
-    in float8_e4m3fn and mxfp8, 2^-3 in float8_e5m2 and 2^-2 in nvfp4. That is not judged here, so
-    nvfp4, whose range is wide enough for most, is a choice only if asked for.
+    in float8_e4m3fn and 2^-3 in float8_e5m2. That is not judged here.
 
     Args:
         flow: measured with entries=True, of one network, and with known values (outside `jit`).
         keep: the share of the square norm that is enough, above 0, at most 1.
-        formats: to choose from: float16, bfloat16, float8_e4m3fn, float8_e5m2, mxfp8, nvfp4.
+        formats: to choose from: float16, bfloat16, float8_e4m3fn, float8_e5m2.
 
     Returns:
         Plan; `print` it to read it. Equal neighbours are one line.
@@ -126,15 +123,15 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
         >>> print(str(plan(flow)).split(chr(10))[0])
         Δ, all layers: float8_e4m3fn with the loss multiplied by 2^35
 
-    Source: ranges and blocks as in `Flow.formats`.
+    Source: ranges as in `Flow.formats`.
     """
     assert_one(flow)
     assert_counted(flow)
     _check(keep, formats)
     entries = histograms(flow.entries)
-    kinds = [kind for kind in (*NARROW, *BLOCKS) if kind.name in formats]
+    kinds = [kind for kind in NARROW if kind.name in formats]
     deltas = [entries[what] for what in SCALED if what in entries]
-    scales = {kind: loss_scale(kind, deltas, keep) for kind in kinds if kind in NARROW}
+    scales = {kind: loss_scale(kind, deltas, keep) for kind in kinds}
 
     def rows(is_scaled: bool, scale: int) -> list[Row]:
         return [

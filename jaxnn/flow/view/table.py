@@ -218,10 +218,9 @@ class InWords:
         zero, subnormal and overflow are shares of the entries that are not zero, zero_square and
         overflow_square of their square norm. Shares are those of rounding to nearest, exactly, by
         entries, where `verdict.lost` goes by the largest of each layer. scaling is none, loss (the
-        power of two for the whole network with which the Δ that loses most keeps most), tensor (one
-        for each array, the largest with which nothing overflows) or, of mxfp8 and nvfp4, block,
-        along the last axis. What overflows becomes the largest number in a block; elsewhere inf, or
-        nan in float8_e4m3fn.
+        power of two for the whole network with which the Δ that loses most keeps most) or tensor
+        (one for each array, the largest with which nothing overflows). What overflows becomes inf,
+        or nan in float8_e4m3fn.
 
         Args:
             of: what is counted: delta (of the layers' states), state, parameter or delta_parameter,
@@ -240,9 +239,7 @@ class InWords:
             >>> plain["format"], plain["zero"], scaled["scale"], scaled["zero"]
             ('float16', 0.5, 15, 0.0)
 
-        Sources: IEEE 754; OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats
-        Specification 1.0 (mxfp8: 32 of E4M3 and a power of two); NVIDIA, Pretraining Large Language
-        Models with NVFP4, 2025 (16 of E2M1 and a scale in E4M3, and one for the array).
+        Sources: IEEE 754; OCP 8-bit Floating Point Specification 1.0.
         """
         assert_one(self)
         assert_counted(self)
