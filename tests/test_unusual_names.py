@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -58,8 +57,6 @@ def test_one_is_no_plural(capsys):
     (net, _), (several, _) = map(jaxnn.as_network, ([jnp.tanh], [jnp.tanh] * 2))
     assert repr(net).startswith("Chain of 1 layer, ")
     assert repr(several).startswith("Chain of 2 layers, ")
-    with pytest.raises(ValueError, match=r"y: expected 1 label for as many examples, got 2"):
-        jaxnn.train.split(np.ones((1, 2)), np.ones(2), 0.5, jax.random.key(0))
 
 
 def test_lines_stay_lines():

@@ -1,1 +1,1 @@
-"""Theory of the network that was measured: critical scale, correlation length, finite width."""
+"""Theory of the network that was measured: the critical scale of its weights."""

@@ -73,22 +73,12 @@ class Histogram:
 
     def by_exponent(self) -> list[dict[int, int]]:
         """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
-        arrays = zip(self.top.tolist(), self._by_octave.tolist(), strict=True)
+        by_octave = self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
+        arrays = zip(self.top.tolist(), by_octave.tolist(), strict=True)
         return [
             {top - octave: int(count) for octave, count in enumerate(counts) if count > 0}
             for top, counts in arrays
         ]
-
-    def exponents(self, shares: Sequence[float]) -> np.ndarray:
-        """Return the exponents k up to which such shares of the nonzero entries lie, (N, S)."""
-        total = np.cumsum(self._by_octave[:, ::-1], axis=1)[:, None]  # from the smallest up
-        first = np.argmax(total >= np.array(shares)[:, None] * total[..., -1:], axis=-1)
-        k = self.top[:, None] - (OCTAVES - 1 - first)
-        return np.where(self.full[:, None], k, np.nan)
-
-    @property
-    def _by_octave(self) -> np.ndarray:
-        return self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
 
     def largest_scale(self, kind: Format) -> np.ndarray:
         """Return the largest k for which nothing of each array overflows; 0 of zeros."""

@@ -316,7 +316,7 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
 
 
 def entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
-    """Return the entries of a parameter, or of its gradient."""
+    """Return the entries of a parameter."""
     v = numbers_of(tensor)
     v = np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v
     v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)

@@ -1,1 +1,1 @@
-"""A flow as a chart, a table or a drawing."""
+"""A flow as a chart or a table."""
