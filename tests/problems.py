@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.flow.formats.entries import OCTAVES, PARTS
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 # An activation enters the passes through σ and σ′ alone, which test_activations.py checks for all
@@ -57,6 +58,15 @@ def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
 
 # Of a chain, likewise; it takes a loss of the user's own, which is no array.
 chain_flow = partial(flow_of_net, examples=False)
+
+
+def counts_by_exponent(entries):
+    """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
+    by_octave = np.asarray(entries.sums)[..., 0].reshape(-1, OCTAVES, PARTS).sum(axis=2)
+    return [
+        {int(top) - octave: float(count) for octave, count in enumerate(counts) if count > 0}
+        for top, counts in zip(np.asarray(entries.top), by_octave, strict=True)
+    ]
 
 
 def filled_flow(net, values, **others):

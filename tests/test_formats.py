@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from problems import as_users_have_jax
+from problems import as_users_have_jax, counts_by_exponent
 
 import jaxnn
 from jaxnn.arrays.compiled import few_runs
@@ -146,7 +146,7 @@ def test_histograms_of_several_arrays_are_one():
     octaves, squares = np.asarray(both.sums).reshape(OCTAVES, PARTS, 2).sum(axis=1).T
     assert {int(k): float(octaves[k]) for k in np.flatnonzero(octaves)} == {0: 1, 5: 1, 7: 1}
     assert squares[5] == 1.5**2 / 4**5
-    assert Histogram(jax.tree.map(lambda v: v[None], both)).by_exponent() == [{2: 1, -3: 1, -5: 1}]
+    assert counts_by_exponent(jax.tree.map(lambda v: v[None], both)) == [{2: 1, -3: 1, -5: 1}]
 
 
 def by_exponent(*arrays):
@@ -181,7 +181,7 @@ def test_arrays_of_a_state_are_counted_together():
         ("parameter", [(v,) for v in p]),
         ("delta_parameter", [(v,) for v in of_p]),
     ):
-        found = Histogram(getattr(flow.entries, of)).by_exponent()
+        found = counts_by_exponent(getattr(flow.entries, of))
         assert found == [by_exponent(*each) for each in arrays], of
 
 
@@ -322,28 +322,6 @@ def test_what_is_asked_for_is_checked(twelve):
         jaxnn.plan(twelve, formats="float16")
     with pytest.raises(ValueError, match=r"keep: expected a share above 0, at most 1, got 99.9"):
         jaxnn.plan(twelve, keep=99.9)
-
-
-def test_a_chart_of_one_flow_has_its_entries_and_the_ranges_of_formats(twelve):
-    spec = jaxnn.chart(twelve).to_dict()
-    titles = [panel["title"] for panel in spec["vconcat"]]
-    assert [title.split(" by")[0] for title in titles[-3:]] == [
-        *("Entries of Δ", "Entries of the states", "Entries of parameters")
-    ]
-    cells, bars, names = (layer["data"]["values"] for layer in spec["vconcat"][-3]["layer"])
-    by_layer = {}
-    for cell in cells:
-        by_layer.setdefault(cell["left"] + 0.5, []).append(cell["share"])
-    assert sorted(by_layer) == [*range(1, 13)]
-    assert all(sum(shares) > 0.95 for shares in by_layer.values())
-    ends = {
-        (bar["format"], bar["low"], bar["high"]) for bar in bars if bar["format"] == "float8_e4m3fn"
-    }
-    low, high = min(v["low"] for v in cells), max(v["high"] for v in cells)
-    assert ends == {("float8_e4m3fn", -9, -6), ("float8_e4m3fn", -6, min(9, high))}
-    assert low < -80
-    assert [each["format"] for each in names] == ["float16", "bfloat16", "e4m3", "e5m2"]
-    assert len(jaxnn.chart(twelve, twelve).to_dict()["vconcat"]) == len(titles) - 3
 
 
 def test_a_diagnosis_has_the_plan(twelve):

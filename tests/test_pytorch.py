@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torches
-from problems import log_norm, refusals
+from problems import counts_by_exponent, log_norm, refusals
 
 import jaxnn
-from jaxnn.flow.formats.format_loss import Histogram
 from jaxnn.pytorch import restore
 from jaxnn.texts import percent
 
@@ -1551,7 +1550,7 @@ def test_entries_are_counted_beyond_the_range_too(torch, users_jax):
             assert ours == pytest.approx(theirs, abs=2e-3)
     with pytest.raises(ValueError, match=r"^of: .*, got 'delta_parameter'; of PyTorch Δ of param"):
         flow.formats("delta_parameter")
-    found = Histogram(flow.entries.parameter).by_exponent()
+    found = counts_by_exponent(flow.entries.parameter)
     for path, counts in zip(flow.parameters.paths, found, strict=True):
         k = np.frexp(module.get_parameter(path).detach().numpy())[1] - 1
         assert counts == {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...texts import told
-from .entries import BINS, OCTAVES, PARTS, Entries
+from .entries import BINS, PARTS, Entries
 from .number_formats import EDGES, NARROW, Format
 
 KEEP = 0.999  # of the square norm
@@ -70,15 +70,6 @@ class Histogram:
             between(self.of_square, zero, BINS),
             between(self.of_square, 0, over),
         )
-
-    def by_exponent(self) -> list[dict[int, int]]:
-        """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
-        by_octave = self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
-        arrays = zip(self.top.tolist(), by_octave.tolist(), strict=True)
-        return [
-            {top - octave: int(count) for octave, count in enumerate(counts) if count > 0}
-            for top, counts in arrays
-        ]
 
     def largest_scale(self, kind: Format) -> np.ndarray:
         """Return the largest k for which nothing of each array overflows; 0 of zeros."""

@@ -1,8 +1,7 @@
 """Charts of flows, for a notebook or a file; with the extra `charts` (Altair)."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,8 +10,6 @@ import numpy as np
 
 from ...distribution import install_command
 from ...texts import drawable
-from ..formats.format_loss import histograms, layers_of
-from ..formats.number_formats import NARROW
 from ..formats.ranges import FORMATS, NOISE
 from .table import assert_one, findings_as_html
 
@@ -35,13 +32,6 @@ DRAWN = (
     *("log10_spread", "log10_delta_theory"),
 )
 FEW = 60  # layers that are drawn as points too
-COLUMNS, ROWS = 120, 100  # of a picture of exponents, at most
-SEEN = 1e-3  # of the entries of a layer, at least, for an exponent to be drawn
-PICTURES = {
-    "delta": "Entries of Δ by exponent",
-    "state": "Entries of the states by exponent",
-    "parameter": "Entries of parameters by exponent",
-}
 
 
 def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
@@ -50,9 +40,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     The band is that of the examples, the line their root mean square, a dashed line what theory
     says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
     the gradient comes near them, and in the panel of examples, of flows with a spread, their
-    rounding. Of a single flow that was measured with entries=True there are the entries of Δ, of
-    the states and of parameters by exponent too, with the range of each narrow format: solid where
-    its numbers are normal, pale where they are subnormal.
+    rounding.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
@@ -89,10 +77,9 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for row in flow.table()
     ]
     rows, labels = drawable_rows((rows, labels))  # no other text is a user's
-    panels = [*by_layer(rows, labels), *(by_exponent(flows[0]) if len(flows) == 1 else ())]
     drawn = [
         alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
-        for title, layers in panels
+        for title, layers in by_layer(rows, labels)
     ]
     return styled(alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18))
 
@@ -208,103 +195,6 @@ def by_layer(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[
                 *_limits(alt, noise, known("log10_spread")),
             ],
         )
-
-
-def by_exponent(flow: Any) -> Iterator[Panel]:
-    """Yield the panels of a flow's entries by exponent; none if they were not counted."""
-    alt = load_altair()
-    found = {} if flow.entries is None else histograms(flow.entries)
-    for part, title in PICTURES.items():
-        counted: dict[int, Counter[int]] = {}
-        if part in found:
-            for layer, counts in zip(layers_of(flow, part), found[part].by_exponent(), strict=True):
-                counted.setdefault(layer, Counter()).update(counts)
-        if any(counted.values()):
-            yield f"{title}; bars: ranges of formats", _heat(alt, counted)
-
-
-def _heat(alt: ModuleType, counted: Mapping[int, Mapping[int, float]]) -> list[Any]:
-    """Return the layers of a chart of shares by layer and exponent, with the ranges of formats."""
-    shares = {
-        layer: {k: count / sum(counts.values()) for k, count in counts.items()}
-        for layer, counts in counted.items()
-        if counts
-    }
-    seen = [k for in_layer in shares.values() for k, share in in_layer.items() if share >= SEEN]
-    last, low, high = max(shares), min(seen), max(seen) + 1
-    # Of many layers or exponents several are one cell.
-    wide, tall = -(-last // COLUMNS), -(-(high - low) // ROWS)
-    cells: dict[tuple[int, int], list[float]] = {}
-    for layer, in_layer in shares.items():
-        for k, share in in_layer.items():
-            if k >= low:
-                cells.setdefault(((layer - 1) // wide, (k - low) // tall), []).append(share)
-    values = [
-        {
-            "left": column * wide + 0.5,
-            "right": min((column + 1) * wide, last) + 0.5,
-            "low": low + row * tall,
-            "high": low + (row + 1) * tall,
-            "share": round(sum(of_cell) / min(wide, last - column * wide), 5),
-        }
-        for (column, row), of_cell in cells.items()
-    ]
-    room = 0.4 * last
-    axis = alt.Axis(values=_ticks(last), format="d", grid=False)
-    scale = alt.Scale(nice=False, zero=False, domain=[0.5, last + 0.5 + room])
-    x = alt.X("left:Q", title="layer", axis=axis, scale=scale)
-    y = alt.Y("low:Q", title="log₂ |entry|", scale=alt.Scale(zero=False, nice=False))
-    most = max(value["share"] for value in values)
-    shade = alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 1])
-    tips = [
-        alt.Tooltip("left:Q", title="layer after", format=".0f"),
-        alt.Tooltip("low:Q", title="log₂ |entry| from", format="d"),
-        alt.Tooltip("share:Q", title="of the entries", format=".2%"),
-    ]
-    rects = alt.Chart(alt.Data(values=values)).mark_rect(color=CATEGORIES[0])
-    opacity = alt.Opacity("share:Q", scale=shade, legend=None)
-    layers = [rects.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=tips)]
-    return layers + _bands(alt, x, y, (low, low + -(-(high - low) // tall) * tall), last, room)
-
-
-def _bands(
-    alt: ModuleType, x: Altair, y: Altair, ends: tuple[int, int], last: int, room: float
-) -> list[Any]:
-    """Return a named bar for the range of each narrow format, right of the last layer."""
-    bars, names = [], []
-    for i, kind in enumerate(NARROW):
-        left = last + 0.5 + room * (i + 0.2) / len(NARROW)
-        right = left + 0.35 * room / len(NARROW)
-        place = {"left": left, "right": right, "format": kind.name}
-        for start, end, opacity in (
-            (kind.lowest, kind.least, 0.3),  # subnormal
-            (kind.least, kind.highest + 1, 0.75),
-        ):
-            low, high = max(start, ends[0]), min(end, ends[1])
-            if low < high:
-                bars.append(place | {"low": low, "high": high, "opacity": opacity})
-        text = kind.name.removeprefix("float8_").removesuffix("fn")
-        names.append({"left": right + 0.2 * room / len(NARROW), "format": text})
-    base = alt.Chart(alt.Data(values=bars)).mark_rect(color=CATEGORIES[1])
-    opacity = alt.Opacity("opacity:Q", scale=None, legend=None)
-    text = alt.Chart(alt.Data(values=names)).mark_text(
-        angle=270, align="left", baseline="middle", color=INK, fontSize=11
-    )
-    return [
-        base.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=["format:N"]),
-        text.encode(x, y=alt.value(HEIGHT - 4), text="format:N"),
-    ]
-
-
-def _ticks(last: int) -> list[int]:
-    """Return some numbers of layers, evenly spaced."""
-    step = next(
-        digit * 10**power
-        for power in range(9)
-        for digit in (1, 2, 5)
-        if last <= 8 * digit * 10**power
-    )
-    return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
 
 
 def with_picture(sentences: Iterable[str], draw: Callable[[], Altair]) -> str:
