@@ -76,7 +76,7 @@ MISTAKES = [  # the functions, the argument, what is given, and the sentence
     (("checkup", "spectrum"), "steps", 1.5, "steps: expected an integer, got 1.5"),
     (("checkup", "cures"), "optimizer", optax.adam, "optimizer: expected one of optax, such as"),
     (("watch",), "every", True, "every: expected an integer, got True"),
-    (("watch", "diagnose"), "entries", "yes", "entries: expected True or False, got 'yes'"),
+    (("gradient_flow", "diagnose"), "entries", "yes", "entries: expected True or False, got 'yes'"),
     (("diagnose",), "theory_error", "1", "theory_error: expected a number of more than 0 dec"),
     (("spectrum",), "key", 1, "key: expected one key, such as jax.random.key"),
     *(

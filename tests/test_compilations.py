@@ -68,7 +68,7 @@ def made(tmp_path_factory):
 
 def of_zeros(count):
     """The entries of a flow whose arrays are all zeros."""
-    entries = Entries(np.zeros(count), np.zeros((count, BINS, 2)), np.zeros((count, 5, 2)))
+    entries = Entries(np.zeros(count), np.zeros((count, BINS, 2)))
     return FlowEntries(entries, entries)
 
 
