@@ -177,7 +177,7 @@ def histogram(octave):
     sums = np.zeros((6, BINS, 2))
     sums[:, 0] = 1
     sums[1, octave * PARTS] = 999, 999 * 4.0**-octave
-    entries = Entries(np.zeros(6), sums, np.zeros((6, 5, 2)))
+    entries = Entries(np.zeros(6), sums)
     return FlowEntries(entries, entries)
 
 

@@ -86,9 +86,10 @@ def fit(
     layers = check_stored(net, first)
     begun, rows, labels = _start(net, layers, optimizer, key, *check_data(net, xs, ys))
     state = params if isinstance(params, State) else begun
+    calls = several_epochs(net, state, rows, labels, optimizer, epochs, batch)
     of_epochs: list[np.ndarray] = []
     try:
-        for state, losses in several_epochs(net, state, rows, labels, optimizer, epochs, batch):
+        for state, losses in calls:
             of_epochs.append(losses)
             if callback is not None:
                 callback(state)
