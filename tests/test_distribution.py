@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pydoc
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 
 import mutants
 import pytest
-from conftest import DAYS, is_due
+from conftest import DAYS, SLOW_EXAMPLES, is_due
 
 from jaxnn import distribution
 
@@ -196,3 +197,8 @@ def test_a_slow_test_is_due_once_in_a_fortnight_and_any_other_daily():
     assert days[::2] == days[1::2]
     assert all(second == first + DAYS for first, second in days)
     assert len({first % DAYS for first, _ in days}) == DAYS == mutants.DAYS
+
+
+def test_slow_examples_are_there():
+    """One that has moved would run every time."""
+    assert all(map(pydoc.locate, SLOW_EXAMPLES))

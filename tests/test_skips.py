@@ -127,7 +127,7 @@ def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stack
     assert flow.log_branch == pytest.approx([*expected, np.nan], rel=1e-6, nan_ok=True)
 
 
-def test_a_block_of_ones_own_that_says_so_is_a_skip():
+def test_a_block_of_ones_own_that_says_so_is_a_skip(light):
     names = ("forward", "backward", "preactivation")
     own = type("Own", (), {v: staticmethod(getattr(jaxnn.blocks.Residual(), v)) for v in names})()
     own.is_skip = True
