@@ -4,7 +4,8 @@ model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model
 model, xs, ys              for a jaxnn.Network, whose task has the loss
 {"model": model, …}        the arguments of jaxnn.diagnose by their names
 jaxnn.diagnose(…)          a Diagnosis that is already made
-model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
+model, optimizer, xs, ys   for a checkup, and a diagnosis without the optimiser; in the dict
+                           optimizer and steps
 """
 
 import inspect
@@ -35,17 +36,13 @@ def checkup_of(returned: Any, target: str, steps: int | None) -> Checkup:
     """Check up a network, or return the checkup that the user's function has made."""
     if isinstance(returned, Checkup):
         return returned
-    given: dict[str, Any] = {"optimizer": None}
-    if isinstance(returned, tuple) and (len(returned) == 4 or _has_optimizer(returned)):
-        model, given["optimizer"], *data = returned
-        returned = (model, *data)
-    given |= arguments(returned, target, OF_CHECKUP)
+    given = {"optimizer": None} | arguments(returned, target, OF_CHECKUP)
     return checkup(**given | ({} if steps is None else {"steps": steps}))
 
 
 def _has_optimizer(returned: tuple[Any, ...]) -> bool:
-    """Tell (model, optimizer, xs) from (model, xs, ys)."""
-    second = returned[1] if len(returned) == 3 else None
+    """Tell (model, optimizer, xs) and (model, optimizer, xs, ys) from (model, xs, ys)."""
+    second = returned[1] if len(returned) in (3, 4) else None
     return isinstance(second, Optimizer) or hasattr(second, "param_groups")
 
 
@@ -53,6 +50,10 @@ def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dic
     """Return the arguments with these names in what the user's function has returned."""
     if isinstance(returned, Diagnosis):
         return {}
+    is_of_checkup = names is OF_CHECKUP and isinstance(returned, tuple) and len(returned) == 4
+    if is_of_checkup or (isinstance(returned, tuple) and _has_optimizer(returned)):
+        model, optimizer, *data = returned
+        returned = dict(zip(NAMES, (model, *data), strict=False)) | {"optimizer": optimizer}
     if isinstance(returned, tuple) and len(returned) in (2, 3):
         return dict(zip(NAMES, returned, strict=False))
     if not isinstance(returned, Mapping):

@@ -21,7 +21,7 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.rows import in_bfloat16, is_narrow
-from ..texts import in_words, told
+from ..texts import counted, in_words, told
 from .blocks import rows_meet
 from .network import Network
 from .params import Layer, Layers, LazyRun, Pairs, Params, as_layers, is_run, length
@@ -137,15 +137,21 @@ class _OfOutput:
 
 
 @contextmanager
-def calling_loss(ys: PyTree) -> Iterator[None]:
-    """Say of an error in a loss that is given no labels, or a plain list, that these may be why."""
+def calling_loss(ys: PyTree, count: int) -> Iterator[None]:
+    """Say of an error in a loss that no labels, a plain list, or their number may be why."""
     try:
         yield
     except Exception as error:
         is_plain = isinstance(ys, list) and not any(hasattr(v, "shape") for v in ys)
-        if not (ys is None or is_plain):
+        shape = getattr(ys, "shape", None)
+        if ys is None:
+            got = "none"
+        elif is_plain:
+            got = f"the list {told(ys)}, which is no array"
+        elif shape is not None and tuple(shape[:1]) != (count,):
+            got = f"shape {tuple(shape)} for {counted(count, 'example')}"
+        else:
             raise
-        got = "none" if ys is None else f"the list {told(ys)}, which is no array"
         raise ValueError(
             f"ys: expected what the loss takes next to the output, got {got}; with it the loss "
             f"ends in {in_words(error)}"

@@ -38,7 +38,7 @@ class Call(NamedTuple):
         if output is None:
             raise ValueError("module: expected its forward to return an output, got None")
         try:
-            with refusing_pairs(prediction_of(output), ys), calling_loss(ys):
+            with refusing_pairs(prediction_of(output), ys), calling_loss(ys, examples):
                 value = loss(for_criterion(loss, output), ys)
         except (IndexError, RuntimeError) as error:  # as torch has it of a number of no class
             if (outside := number_outside(prediction_of(output), ys)) is None:
