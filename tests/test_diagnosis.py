@@ -70,14 +70,6 @@ def test_modules_of_frameworks(rng, key, users_jax):
     assert "a random linear loss of seed 3" in str(jaxnn.diagnose(model, xs, seed=3))
 
 
-def test_a_module_of_torch(rng, torch):
-    model = torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, 2))
-    xs, ys = torch.randn(5, N), torch.randn(5, 2)
-    flow = jaxnn.gradient_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
-    found = jaxnn.diagnose(model, xs, ys, loss=torch.nn.functional.mse_loss)
-    assert_is(found, flow, "your loss")
-
-
 @pytest.mark.slow
 def test_a_softmax_that_large_inputs_saturate_is_measured_in_float64(torch):
     torch.manual_seed(1)

@@ -98,7 +98,7 @@ def test_everything_that_describes_a_network_can_be_sent_to_a_process(key):
     chex.assert_trees_all_equal(jaxnn.network.stack(sent), jaxnn.network.stack(drawn))
 
 
-X, XS, NET = np.ones(3), np.ones((2, 3)), jaxnn.Network((3, 4, 1), "sigmoid", "binary")
+X, NET = np.ones(3), jaxnn.Network((3, 4, 1), "sigmoid", "binary")
 PARAMS = [(np.ones((3, 4), np.float32), np.zeros(4, np.float32))]
 PARAMS += [(np.ones((4, 1), np.float32), np.zeros(1, np.float32))]
 ((THETA, BIAS), LAST), FEW = PARAMS, np.ones((0, 3))

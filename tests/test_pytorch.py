@@ -538,20 +538,6 @@ def many_paths(torch):
     return Case(model, torch.randn(B, 4))
 
 
-def time_is_depth(torch):
-    """A recurrent network that takes floats at each step, beyond the range of float32."""
-
-    def call(self, x):
-        state = x.new_zeros(len(x), 4)
-        for step in x.unbind(1):
-            state = self.cell(step, state)
-        return state
-
-    names = {"names": ["cell"] * 150}
-    model = of_parts(torch, call, cell=torch.nn.RNNCell(4, 4))
-    return Case(model, torch.randn(B, 150, 4), cuts="cell", fields=names, is_narrow=True)
-
-
 def checkpointed(torch):
     """Layers that are called again on the way down report once."""
     from torch.utils.checkpoint import checkpoint
@@ -584,7 +570,7 @@ PLAIN = {f.__name__: f for f in (
     without_parameters, below_other_modules, stages, heads_and_experts, encoder_and_decoder,
     two_towers, branches, frozen_below, above_the_last_cut, batch_norm_beyond_the_range,
     inside_skips, beyond_the_range, zero_inside, auxiliary_head, what_comes_in, many_paths,
-    time_is_depth, checkpointed,
+    checkpointed,
 )}  # fmt: skip
 SEVERAL = {
     batch_norm: (True, False),
@@ -656,13 +642,6 @@ def test_a_flow_has_the_norms_of_plain_gradients(torch, name):
 def test_without_parameters_all_modules_are_cuts(torch):
     only = torch.nn.Sequential(torch.nn.Tanh(), torch.nn.Sigmoid())
     assert torch_flow(only, torch.randn(B, 4), mean_square).names == ("0", "1")
-
-
-def test_a_compiled_module_has_the_cuts_of_its_own(torch):
-    model, x = of_order(torch, h=blocks(torch, 3)), torch.randn(B, 4)
-    model.h[1] = torch.compile(model.h[1])
-    flow = torch_flow(torch.compile(model), x, mean_square)
-    assert flow.names == ("h.0", "h.1", "h.2")
 
 
 @pytest.mark.parametrize("norm_first", [True, False])

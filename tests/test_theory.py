@@ -437,7 +437,7 @@ class Own:
         return q
 
 
-BATCH, DENSE, RESIDUAL = jaxnn.blocks.BatchNorm, jaxnn.blocks.Dense, jaxnn.blocks.Residual
+BATCH, RESIDUAL = jaxnn.blocks.BatchNorm, jaxnn.blocks.Residual
 REFUSED = """
 meanfield.chi("tanh", 1.0, 1.0, hidden=Own())
 meanfield.chi("tanh", 1.0, 1.0, hidden=RESIDUAL(Own()))
