@@ -756,6 +756,8 @@ def test_the_walk_that_adds_an_alarm(snapshot):
         exec(entry, {**globals(), "CASES": (cases := {})})
         (case,) = cases.values()
         assert case.rule == name
+        test_advice_that_no_change_stands_behind_is_of_data_loops_formats_and_what_a_network_computes()
+        test_no_two_rules_of_findings_and_alarms_share_a_name()
         test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case, snapshot)
         test_what_is_no_fault_gives_no_alarm(case)
         assert name in (row[0] for row in guide())
