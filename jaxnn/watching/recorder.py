@@ -143,6 +143,9 @@ class Recorder:
         with self._lock, self.guarded("file", None):
             self._save(None, anew=True)
 
+    def __repr__(self) -> str:
+        return repr(self._watched)
+
     @property
     def watched(self) -> Watched:
         """All that was recorded so far, of a folder with what was recorded before."""

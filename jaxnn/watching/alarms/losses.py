@@ -161,7 +161,7 @@ def _cause(seen: Measurements) -> str:
         return f": updates are {times:.2g} times as large as the first, the step is too large"
     ratio = seen.usual_ratio
     if ratio >= np.log10(LARGE_UPDATE):
-        return f": a step changes half of the weights by {10**ratio:.2g} of their size, too much"
+        return f": a step changes half of the weights by {10**ratio:.2g} times their size, too much"
     return ""
 
 
