@@ -198,13 +198,14 @@ def read(args: list[str]) -> tuple[str, Any]:
     if given.out == "":  # as a path it would be the folder in which the command is given
         wanted = "a file" if name == "predict" else "a folder"
         raise ValueError(f"out: expected {wanted}, got an empty name")
+    question = (EXPERIMENTS | READERS).get(name, "").capitalize()
     if name in READERS:
         default = _reader(name).Settings()
     else:
         experiment = find(name)
+        question = question or experiment.question
         values = {} if given.config is None else grid.read_config(given.config, experiment.settings)
         default = experiment.with_defaults(**values)
-    question = (EXPERIMENTS | READERS).get(name, "").capitalize()
     return name, runtime.parsed(default, f"python -m experiments {name}", options, question)
 
 

@@ -144,7 +144,7 @@ def test_the_help_of_a_file_has_its_settings(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([f"{path}:EXPERIMENT", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "python -m experiments" in text
+    assert "[OPTIONS] Does a sparse relu network keep its gradient? The gradient of" in text
     assert "Shares of the weights that are not zero." in text
 
 

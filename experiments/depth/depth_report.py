@@ -288,7 +288,7 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
         if affected.height:
             first = np.median(affected.group_by("seed").agg(pl.col("layer").max())["layer"])
             parts.append(
-                f"; of {depth} hidden layers, {reason} from layer {first:.0f} down "
+                f"; with {depth} hidden layers, {reason} from layer {first:.0f} down "
                 f"({affected['seed'].n_unique()} of {counted(seeds, 'seed')})"
             )
     return "".join(parts)
@@ -370,7 +370,7 @@ def in_words(rows: pl.DataFrame) -> str:
     (texts,) = by_depth(*with_gaps(rows, NOTHING)).values()
     ends = dict.fromkeys((min(texts), max(texts)))
     return "log₁₀ ‖Δz[1]‖ " + ", ".join(
-        f"{texts[depth]} of {counted(depth, 'hidden layer')}" for depth in ends
+        f"{texts[depth]} with {counted(depth, 'hidden layer')}" for depth in ends
     )
 
 

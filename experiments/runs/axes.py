@@ -46,7 +46,7 @@ class Plan(experiment.Plan):
 class Axes:
     """A question that means over seeds answer.
 
-    question: the title of its page.
+    question: the title of its page, and the first line of its help.
     settings: options with `seeds`, `seed` and the axes by their names, texts as `grid` reads them.
     axes: the columns of the axes; the first is the horizontal one of table and chart.
     measures: the columns of what is measured; the first is drawn.
@@ -166,6 +166,7 @@ class Axes:
         """Return the experiment."""
         return Experiment(
             name=name,
+            question=self.question,
             settings=self.settings,
             columns=self.columns,
             figures=(CHART,),

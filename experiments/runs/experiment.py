@@ -113,6 +113,7 @@ class Experiment(Generic[P, R]):
     conclude: (plan, results) -> Conclusion, also of an unfinished run.
     table: (rows, what is missing) -> the table that is printed.
     own: the file of the user's that it was found in; None of an experiment of this repository.
+    question: the first line of the help of one in a file.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Experiment(Generic[P, R]):
     files: tuple[str, ...] = ()
     report: bool = False
     own: UserCode | None = None
+    question: str = ""
 
     def with_defaults(self, **values: Any) -> Any:
         """Return settings with these values; by default the folder has the experiment's name."""
