@@ -484,17 +484,20 @@ def test_a_training_is_that_of_a_plain_loop(file):
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 def test_of_a_network_that_nothing_cures_it_is_told_why(monkeypatch, rng):
-    """It is a cell that is lost, not the end of the run."""
+    """Its cell is lost, not the run: of each seed all changes are tried."""
     f = lambda w, z: jnp.tanh(z @ w)  # noqa: E731
     model = [(f, np.float32(np.linalg.qr(rng.normal(size=(6, 6)))[0])) for _ in range(4)]
     given = dict(zip(("xs", "cotangent"), np.float32(rng.normal(size=(2, 8, 6))), strict=True))
     given["model"] = model
     patient = patient_of(Program.of(**given))
-    monkeypatch.setattr(networks, "tried_on", lambda *_, **__: cures.Cures(patient.verdict, ()))
-    network = networks.IllNetwork("net", "jax", lambda seed, change: given, takes_seed=False)
+    nothing, asked = cures.Cures(patient.verdict, ()), []
+    tried_on = lambda *_, kinds, **__: asked.append([*kinds]) or nothing  # noqa: E731
+    monkeypatch.setattr(networks, "tried_on", tried_on)
+    network = networks.IllNetwork("net", "jax", lambda seed, change: given, takes_seed=True)
     from experiments.cures import experiment
 
-    rows = networks.measured(network, columns.CURE, experiment.Settings(seeds=1))
+    rows = networks.measured(network, columns.CURE, experiment.Settings(seeds=2))
+    assert asked == [[], []]
     assert {*rows["change"]} == {columns.NONE}
     assert "Nothing was tried" in rows["advice"][0]
 

@@ -115,7 +115,7 @@ def measured(network: IllNetwork, change: str, settings: Any) -> pl.DataFrame:
                     raise
                 told = f"{type(error).__name__}: {error}".partition("\n")[0]
                 done = [Cure(kind=change, advice=told)]
-            kinds = kinds or [one.kind for one in done]
+            kinds = kinds or [one.kind for one in done if one.kind != NONE]
         place = {"network": network.name, "framework": network.framework, "seed": seed}
         for one in done:
             of = place | {"change": one.kind, "advice": one.advice}
