@@ -33,7 +33,8 @@ KINDS = {
 
 TRAINED = {
     ("recall", "as it is"): "as Flax draws it",
-    ("recall", "scale"): "its weights × 5.8, by `jaxnn.cures`",
+    ("recall", "gates"): "a forget bias of ln 64, by `jaxnn.cures`",
+    ("recall", "scale"): "its recurrent weights × 3.2, by `jaxnn.cures`",
     ("recall_with_bias", "as it is"): "a forget bias of 3, by hand",
 }
 MARKS = re.compile(r"[*_`\[\]<>]")  # that Markdown would take for its own
@@ -100,6 +101,8 @@ def trained(folder: Path) -> dict[str, Any]:
         means = {
             quantity: mean for quantity in (LOSS, ACCURACY) for mean in line.of(quantity).values()
         }
+        if not means:  # of a network that no change would cure
+            continue
         record = {"change": line.change, "decades": float(f"{decades.value:.3g}")}
         record["rate"] = means[ACCURACY].rate
         record |= {q: [float(f"{v:.3g}") for v in mean[:2]] for q, mean in means.items()}
@@ -158,7 +161,7 @@ def _by(values: Mapping[str, Any]) -> str:
         return f"{least:g} to {most:g}, {values['what']}"
     if "entries" in values:
         return f"{values['value']:g}"
-    return values.get("why") or f"{values.get('factor', '')}{values.get('then', '')}"
+    return values.get("why") or str(values.get("factor", ""))
 
 
 def _training(networks: Mapping[str, list[Record]]) -> Iterator[str]:
@@ -167,7 +170,8 @@ def _training(networks: Mapping[str, list[Record]]) -> Iterator[str]:
     for name, cases in networks.items():
         for case in cases:
             words = TRAINED[name, case["change"]]
-            numbers = (" ± ".join(f"{v:.2g}" for v in case[of]) for of in ("loss", "accuracy"))
+            reached = (case["loss"], case["accuracy"])
+            numbers = (f"{mean:.3g} ± {error:.2g}" for mean, error in reached)
             decades = _number(case["decades"])
             yield f"| {words} | {decades} | {case['rate']:g} | {' | '.join(numbers)} |"
 
