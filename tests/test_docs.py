@@ -529,7 +529,7 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
     cases = stored["trained"]["recall"]
     accuracies = [case["accuracy"][0] for case in cases]
     assert accuracies[0] < 0.6 < 0.8 < accuracies[1]
-    assert f"| {accuracies[1]:.2g} ± {cases[1]['accuracy'][1]:.2g} |" in page
+    assert f"| {accuracies[1]:.3g} ± {cases[1]['accuracy'][1]:.2g} |" in page
     for name in names:
         record = stored[name]
         for when in ("before", "after"):
