@@ -333,24 +333,6 @@ def test_a_network_that_is_well():
 
 
 @pytest.mark.slow
-def test_it_trains_as_a_loop_of_the_users_own():
-    import optax
-
-    model, xs, ys = pair()
-    adam = optax.adam(1e-2)
-    losses = jaxnn.checkup(model, adam, xs, ys, loss=mean_square, steps=30).losses
-    ours = jaxnn.checkup(model, None, xs, ys, loss=mean_square, steps=30).losses
-    p, state, expected = model[1], adam.init(model[1]), []
-    for _ in range(30):
-        value, gradient = jax.value_and_grad(lambda p: jnp.mean(mean_square(network(p, xs), ys)))(p)
-        updates, state = adam.update(gradient, state, p)
-        p, expected = optax.apply_updates(p, updates), [*expected, float(value)]
-    np.testing.assert_allclose(losses, expected, rtol=1e-4)
-    theirs = jaxnn.checkup(model, optax.adam(1e-3), xs, ys, loss=mean_square, steps=30).losses
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
-
-
-@pytest.mark.slow
 def test_models_of_every_kind():
     """A Network, its chain, a list of layers, and a module of Equinox, one example a call."""
     import equinox as eqx
