@@ -143,7 +143,10 @@ def test_sentences_name_gradient_correlation_and_accuracy_and_what_ails(snapshot
     predicted = {"sigmoid": {(GRADIENT, 8): -4.25, (DISTANCE, 8): math.nan}}
     assert cures_report.sentences(cures_report.lines(ROWS), predicted, 0.1) == snapshot
     predicted = {"sigmoid": {(GRADIENT, 8): 0.0}}
-    assert "(9 errors off)" in cures_report.sentences(cures_report.lines(ROWS), predicted, 0.1)[0]
+    assert (
+        "(9 standard errors off)"
+        in cures_report.sentences(cures_report.lines(ROWS), predicted, 0.1)[0]
+    )
 
 
 def test_the_table_is_whole_at_80_columns(snapshot):

@@ -263,7 +263,7 @@ def test_a_theory_that_is_more_than_three_errors_off_says_so(hidden, about):
     assert depth_report.rate_in_parts(near, 8, predicted)[2] == shown
     assert (
         depth_report.rate_in_parts(far, 8, predicted)[2]
-        == f"{shown} (3.5 errors off: it is of {about})"
+        == f"{shown} (3.5 standard errors off; theory is of {about})"
     )
     joint = predicted._replace(error=0.001)
     assert depth_report.rate_in_parts(far, 8, joint)[2] == shown
@@ -279,8 +279,8 @@ def test_a_signal_that_is_more_than_three_errors_off_theory_says_so():
         (0.1, ""),
         (
             1.0,
-            "; the signal of layer 4 is -0.5 decades from theory (17 errors off: it is of infinite "
-            "width)",
+            "; the signal of layer 4 is -0.5 decades from theory (17 standard errors off; theory "
+            "is of infinite width)",
         ),
     ):
         of_theory = pl.DataFrame({"layer": [4], "log10_mean_square_z": [expected]})

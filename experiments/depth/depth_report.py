@@ -250,7 +250,7 @@ def rate_in_parts(
     by_theory = "" if theory is None or not math.isfinite(theory.rate) else f"{theory.rate:+.3g}"
     if theory is not None and error is not None:
         off = errors_off(rate, theory.rate, math.hypot(error, theory.error))
-        by_theory += f" ({off}: it is of {theory.about})" if off and by_theory else ""
+        by_theory += f" ({off}; theory is of {theory.about})" if off and by_theory else ""
     word = word_of(rate, rate * (layers - 1), math.nan if error is None else error)
     return word, _plus_minus(rate, error), by_theory
 
@@ -322,8 +322,8 @@ def signal_in_words(deepest: pl.DataFrame, theory: pl.DataFrame) -> str:
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     off = errors_off(measured, expected, error)
     return (
-        f"; the signal of layer {layer} is {measured - expected:+.2g} decades from theory ({off}: "
-        "it is of infinite width)"
+        f"; the signal of layer {layer} is {measured - expected:+.2g} decades from theory ({off}; "
+        "theory is of infinite width)"
         if off and math.isfinite(expected)
         else ""
     )

@@ -39,8 +39,8 @@ def errors_off(measured: float, theory: float, error: float) -> str:
 
     Example:
         >>> errors_off(0.0195, 0.0218, 0.0003), errors_off(0.0195, 0.0198, 0.0003)
-        ('7.7 errors off', '')
+        ('7.7 standard errors off', '')
     """
     if not error > 0 or not abs(measured - theory) > ERRORS * error:
         return ""
-    return f"{abs(measured - theory) / error:.2g} errors off"
+    return f"{abs(measured - theory) / error:.2g} standard errors off"

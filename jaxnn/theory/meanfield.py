@@ -662,7 +662,7 @@ def critical_sigma_w(activation: Name, sigma_b: Number, *, hidden: Block | None 
             repels = _repelling(balance)
             raise ValueError(f"{given} {none}{repels}; choose another activation or sigma_b")
         raise ValueError(
-            f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
+            f"{given} after {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
             "and chi is on the same side of 1 for every sigma_w; choose another "
             "activation, norm or sigma_b"
         )

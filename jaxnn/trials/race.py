@@ -47,6 +47,7 @@ OF_STEPS = frozenset(("step", "adam"))
 FINER = 1 / 3, 3.0  # times the step size that does
 SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX
 AS_IT_IS = Change("as it is", lambda setup: setup, "", "nothing changed")
+SHOWN = 12  # rows of a printed table
 BAR = "#3b82c4"  # colour of a score
 NOT_KNOWN = Score(np.nan, "no score")
 DRAWN = {  # what is told of a change of structure whose weights are drawn anew
@@ -265,10 +266,10 @@ class Trials:
             yield one.says, one.score, one.reason or counted(one.steps, "step")
 
     def __repr__(self) -> str:
-        width = max(len(says) for says, *_ in self._rows())
-        return "\n".join(
-            f"{says:{width}}  {score.text}  ({how})" for says, score, how in self._rows()
-        )
+        width = max(len(score.text) for _, score, _ in self._rows())
+        lines = [f"{score.text:{width}}  {says} ({how})" for says, score, how in self._rows()]
+        more = len(lines) - SHOWN
+        return "\n".join(lines[:SHOWN] + [f"… {more} more, in checkup.trials.tried"] * (more > 0))
 
     def _repr_html_(self) -> str:
         rows = (
