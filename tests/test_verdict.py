@@ -596,7 +596,7 @@ def test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm():
     square, slope = weights @ np.tanh(g) ** 2, weights @ (1 - np.tanh(g) ** 2) ** 2
     sigma_w = 0.3 / (slope - square) ** 0.5
     (remedy,) = (r for r in v.remedies if "critical" in r.change)
-    assert remedy.change == f"weights with σ_w = {sigma_w:.4g}, critical behind this norm"
+    assert remedy.change == f"weights with σ_w = {sigma_w:.4g}, critical after this norm"
     # Nine factors from the first layer to the last: one at q[1] = σ_w² + σ_b², the rest 1.
     first = 0.5 * np.log10(sigma_w**2 * slope / (sigma_w**2 + 0.09))
     assert remedy.decades == pytest.approx(first / 9, rel=1e-6)

@@ -444,7 +444,7 @@ def paths(
     if meeting is not None:
         raise ValueError(
             f"hidden: expected blocks in which examples do not meet, got {meeting!r}; "
-            "correlation_map has the correlation of two rows behind it"
+            "correlation_map has the correlation of two rows after it"
         )
     q, c = _along(layers, sigma_w, sigma_b, q0, c0, lambda _: True)
 

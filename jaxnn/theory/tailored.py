@@ -39,7 +39,7 @@ def tailored_relu(layers: int, eta: float = 0.9) -> Activation:
     σ(z) = √(2/(1 + s²)) (max(z, 0) + s min(z, 0)). With σ_w = 1 (`jaxnn.initializers.gaussian(1.0)`
     or `jaxnn.initializers.orthogonal(1.0)`) and no biases it keeps signal and gradient at any
     depth, and s makes inputs that have nothing in common come out with the correlation η: neither
-    alike, as behind relu, nor as they were, as after a linear network. Two calls give equal
+    alike, as after relu, nor as they were, as after a linear network. Two calls give equal
     activations.
 
     Args:

@@ -217,7 +217,7 @@ class Flow(InWords):
     coverage: of a module of PyTorch whose layers were found automatically, the share of the
         parameters that they hold; else None. Static.
     stopped: where the gradient of a module of PyTorch stops, though the loss depends on what lies
-        below, as behind `detach`, or where it is frozen; else None. Static.
+        below, as after `detach`, or where it is frozen; else None. Static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 

@@ -140,7 +140,7 @@ class NetworkAdvice:
         if sigma_w is None or self._is_at(sigma_w):
             return []
         rate = predicted_rate(activation, sigma_w, self.sigma_b, self.rate.layers, norm)
-        return [NetworkRemedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate)]
+        return [NetworkRemedy(f"weights with σ_w = {sigma_w:.4g}, critical after this norm", rate)]
 
     def _is_at(self, sigma_w: float) -> bool:
         """Tell whether the estimated σ_w equals this one within its error."""

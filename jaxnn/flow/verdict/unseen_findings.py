@@ -39,7 +39,7 @@ from .through_time import TimeChange
 def stopped(judged: Judged) -> Iterator[Sight]:
     """A gradient that stops.
 
-    PyTorch: parameters that the loss depends on get none, as behind `detach` or `no_grad`, or are
+    PyTorch: parameters that the loss depends on get none, as after `detach` or `no_grad`, or are
     frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
     forward pass, only where something gets no gradient, tells these apart. In both frameworks:
     layers between some that learn are frozen, and most parameters are not.
@@ -74,7 +74,7 @@ def _frozen_among(judged: Judged) -> Stopped | None:
     "fixed",
     one_of(
         "why",
-        unknown="No parameter of layer{s} {names} gets a gradient, although Δ is there: as behind "
+        unknown="No parameter of layer{s} {names} gets a gradient, although Δ is there: as after "
         "stop_gradient, in a branch that is off for the whole batch, or where only zeros enter.",
         bias="{path} turns a branch of layer {name} off, in which no parameter gets a gradient: "
         "its entries have a root mean square of {size:.3g}.",
@@ -94,7 +94,7 @@ def _frozen_among(judged: Judged) -> Stopped | None:
 def fixed(judged: Judged) -> Iterator[Sight]:
     """Layers that learn nothing.
 
-    No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`. Arrays
+    No parameter of a layer gets a gradient, though Δ is there, as after `stop_gradient`. Arrays
     that have a `stop_gradient` of their own, such as drawn frequencies, are meant to stay and left
     out. A gain of zeros is named, and a bias that is ten times as large as all of its name in other
     layers.
@@ -119,7 +119,7 @@ def fixed(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "shut",
-    "Gains such as {path}, in {count} layer{s}, are zero: only zeros enter the weights behind "
+    "Gains such as {path}, in {count} layer{s}, are zero: only zeros enter the weights after "
     "them, which learn nothing until the gains have grown.",
     advises="Set such gains to 1.",
     changes="named",

@@ -101,7 +101,7 @@ def _large_step(seen: Measurements, begins: int) -> str:
         times = 0.0 if np.isnan(sizes[-1]) else sizes[-1] - np.nanmedian(sizes)
         if times > LARGER:
             article = "an" if name == "update" else "a"
-            return f", after {article} {name} {10**times:.2g} times as large as usual"
+            return f", after {article} {name} {10**times:.3g} times as large as usual"
     return ""
 
 
@@ -158,7 +158,7 @@ def _cause(seen: Measurements) -> str:
     sizes = seen.steps.column("log10_update")
     if len(sizes) and sizes[-1] - sizes[0] > GROWN:
         times = 10 ** (sizes[-1] - sizes[0])
-        return f": updates are {times:.2g} times as large as the first, the step is too large"
+        return f": updates are {times:.3g} times as large as the first, the step is too large"
     ratio = seen.usual_ratio
     if ratio >= np.log10(LARGE_UPDATE):
         return f": a step changes half of the weights by {10**ratio:.2g} times their size, too much"
@@ -261,7 +261,7 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "endless",
     says="the loss is {loss:.3g}, below 0, and falls as fast as before, while {array} has become "
-    "{times:.2g} times as large by updates that point outwards: it falls without end",
+    "{times:.3g} times as large by updates that point outwards: it falls without end",
     advises="Check the signs of the terms of the loss, and that logarithms and products in it are "
     "bounded.",
     changes="usual loss",

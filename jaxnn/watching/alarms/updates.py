@@ -246,7 +246,7 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
         half="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, and {median:.2g} in half of all "
         "weights{outcome}",
         one="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, for the second time{outcome}",
-        grown="half of all weights are {times:.2g} times as large as they were drawn, the state of "
+        grown="half of all weights are {times:.3g} times as large as they were drawn, the state of "
         "layer {name} has grown to {size:.2g}, and the loss does not fall: the step is too large",
     ),
     advises="A smaller learning rate, a warm-up; if it is a single array, a different initial "
