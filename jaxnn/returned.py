@@ -40,18 +40,19 @@ def checkup_of(returned: Any, target: str, steps: int | None) -> Checkup:
     return checkup(**given | ({} if steps is None else {"steps": steps}))
 
 
-def _has_optimizer(returned: tuple[Any, ...]) -> bool:
+def _has_optimizer(returned: Any) -> bool:
     """Tell (model, optimizer, xs) and (model, optimizer, xs, ys) from (model, xs, ys)."""
-    second = returned[1] if len(returned) in (3, 4) else None
-    return isinstance(second, Optimizer) or hasattr(second, "param_groups")
+    if not isinstance(returned, tuple) or len(returned) not in (3, 4):
+        return False
+    is_one = isinstance(returned[1], Optimizer) or hasattr(returned[1], "param_groups")
+    return is_one or len(returned) == 4  # such as a function that returns one
 
 
 def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
     """Return the arguments with these names in what the user's function has returned."""
     if isinstance(returned, Diagnosis):
         return {}
-    is_of_checkup = names is OF_CHECKUP and isinstance(returned, tuple) and len(returned) == 4
-    if is_of_checkup or (isinstance(returned, tuple) and _has_optimizer(returned)):
+    if _has_optimizer(returned):
         model, optimizer, *data = returned
         returned = dict(zip(NAMES, (model, *data), strict=False)) | {"optimizer": optimizer}
     if isinstance(returned, tuple) and len(returned) in (2, 3):

@@ -585,7 +585,8 @@ def test_what_a_function_of_a_file_returns(monkeypatch, made, given):
 def test_diagnose_takes_what_checkup_takes():
     given = {"model": 1, "xs": 2, "optimizer": 3, "steps": 4}
     assert returned.arguments(given, "f()") == {"model": 1, "xs": 2}
-    assert returned.arguments((1, ADAM, 2, 3), "f()") == {"model": 1, "xs": 2, "ys": 3}
+    for optimizer in (ADAM, None, lambda parameters: ADAM):
+        assert returned.arguments((1, optimizer, 2, 3), "f()") == {"model": 1, "xs": 2, "ys": 3}
     with pytest.raises(ValueError, match="got 'optimiser'; optimizer is meant"):
         returned.arguments({"optimiser": 1}, "f()", returned.OF_CHECKUP)
 

@@ -118,7 +118,7 @@ def test_two_activations_in_turn_at_every_depth(rng):
 
 @pytest.mark.slow
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
-    """Of the gradient too."""
+    """Loss and gradient are those of the shorter network."""
     params, xs, ys = problem
     run = jaxnn.network.stack(params)
     backprop = jax.jit(partial(jaxnn.backprop, net))

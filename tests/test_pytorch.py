@@ -552,7 +552,7 @@ def checkpointed(torch):
 
 
 def in_place(torch, is_read):
-    """What is changed in place after a cut changes neither the flow nor the inputs."""
+    """A change in place after a cut leaves the flow and the inputs as they are."""
     nn = torch.nn
     linears = [nn.Linear(6, 6) for _ in range(4)]
     read = [nn.Embedding(9, 6)] if is_read else []
