@@ -44,8 +44,9 @@ def _has_optimizer(returned: Any) -> bool:
     """Tell (model, optimizer, xs) and (model, optimizer, xs, ys) from (model, xs, ys)."""
     if not isinstance(returned, tuple) or len(returned) not in (3, 4):
         return False
-    is_one = isinstance(returned[1], Optimizer) or hasattr(returned[1], "param_groups")
-    return is_one or len(returned) == 4  # such as a function that returns one
+    second = returned[1]
+    is_one = isinstance(second, Optimizer) or hasattr(second, "param_groups")
+    return is_one or second is None or callable(second)  # a function that returns one
 
 
 def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
