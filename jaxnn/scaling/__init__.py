@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .answer import Scaling as Scaling
     from .answer import ScalingCheck as ScalingCheck
 else:
     from ..exports import on_demand

@@ -1,21 +1,17 @@
-"""The answer of a scaling check: exponents of width and depth, in words, a table and a chart.
+"""The answer of a scaling check: exponents of width or depth, in words, a table and a chart.
 
 ln size[l] = exponent · ln width + constant     a line through all widths and seeds
 
-An exponent comes in halves where the step sizes or branches of all arrays are scaled wrongly. An
-array is also compared with its like, by the error of its exponent (Student's t), at a rate of false
-discoveries of 5 % among all arrays.
+An exponent comes in halves where the step sizes or branches of all arrays are scaled wrongly.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median_low
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtr
 
 from ..flow.view.chart import HEIGHT, WIDTH, drawable_rows, load_altair, styled, with_picture
 from ..texts import clean, counted, label
@@ -23,11 +19,8 @@ from ..texts import clean, counted, label
 FEWEST = 3  # widths, or depths
 LIMIT = 0.25  # exponents come in halves: what is nearer to 0 than to ½ is taken for 0
 CLEAR = 3  # standard errors
-DEPARTS = 0.1  # of an exponent from that of others
-RATE = 0.05  # of false discoveries among all tests
 MOST = 3  # layers that a sentence names
 LN10 = float(np.log(10))
-WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
 MAXIMAL = (
     "Under maximal-update parametrisation nothing grows: draw the output's weights with variance "
     "1/width²; with Adam, divide the step size by the width where a weight's fan-in is the width; "
@@ -61,24 +54,9 @@ class Exponent(NamedTuple):
         return "steady" if size + self.error <= LIMIT else "unclear"
 
 
-class Departure(NamedTuple):
-    """A parameter array whose change goes with another power than that of its like."""
-
-    name: str  # its path in the pytree of the network
-    change: Exponent  # the exponent of its change
-    usual: Exponent  # the median of those of the others
-    others: int  # their number
-
-    @property
-    def off(self) -> Exponent:
-        """The difference of the exponents."""
-        error = float(np.hypot(self.change.error, self.usual.error))
-        return Exponent(self.change.value - self.usual.value, error)
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Sizes of states and of their changes at several widths, or depths.
+@dataclass(frozen=True, repr=False)
+class ScalingCheck:
+    """Sizes of states and of their changes at several widths, or depths; `print` it to read it.
 
     axis: "width" or "depth".
     sizes: the widths W, or depths, from the smallest.
@@ -154,32 +132,17 @@ class Scaling:
             for stays, start, change in zip(stay, self.start, self.change, strict=True)
         ]
 
-    @cached_property
-    def departures(self) -> tuple[Departure, ...]:
-        """Arrays whose change goes with another power of width than that of their like.
-
-        Alike are arrays of which the same axes grow with the width: under any parametrisation each
-        step changes them by one power of it. One departs if its exponent is off their median by .1
-        or more, and significantly so; of two the one with the larger exponent. Of a depth none do,
-        since arrays in branches are scaled unlike those outside.
-        """
-        alike: dict[tuple[bool, ...], list[tuple[str, Exponent]]] = {}
-        for path, of_sizes, update in zip(self.paths, self.shapes, self.update, strict=False):
-            if self.axis == "width" and np.isfinite(update.error):
-                grows = tuple(len({*axis}) > 1 for axis in zip(*of_sizes, strict=True))
-                alike.setdefault(grows, []).append((path, update))
-        tested = [
-            Departure(path, exponent, median_low(v for _, v in group), len(group) - 1)
-            for group in alike.values()
-            for path, exponent in group
-        ]
-        freedom = self._in_range.count(True) * int(self.log_size.shape[1]) - 2
-        told = significant([one.off for one in tested], freedom)
-        return tuple(one for one, is_told in zip(tested, told, strict=True) if is_told)
-
     @property
     def word(self) -> str:
-        """The verdict: steady, growing, falling, or unclear."""
+        """The verdict: growing, falling, unclear or steady.
+
+        steady: no size depends on the axis, as under maximal-update parametrisation: a step size
+            that is good at one size is good at all.
+        growing: some layer grows, as under standard parametrisation, or leaves the dtype's range.
+        falling: none grows, and some layer changes less and less, so that it stops learning.
+        unclear: an exponent has too large an error or no number, or nothing changes, or all sizes
+            have one shape.
+        """
         return self._verdict[0]
 
     @property
@@ -237,14 +200,9 @@ class Scaling:
             )
         if {*words} == {""}:
             return "unclear", "the steps change nothing; look at the optimiser."
-        nothing = f"no state {after}, and no change of one by a step, depends"
-        if self.departures or not all(known):
-            return "unclear", (
-                f"{nothing} clearly on the {axis}, but some arrays change unlike similar ones."
-            )
         return "steady", (
-            f"{nothing} on the {axis}, {span}: a step size that is good at one {axis} is good at "
-            "all."
+            f"no state {after}, and no change of one by a step, depends on the {axis}, {span}: a "
+            f"step size that is good at one {axis} is good at all."
         )
 
     def _of_what_grows(self, layer: int) -> str:
@@ -256,22 +214,13 @@ class Scaling:
                 f"the state of layer {name} goes as {self.axis} to the power of {start} before the "
                 f"first step{above}. Multiply its weights by {self.axis}^{-start.value:.2f}."
             )
-        text = (
+        return (
             f"the change by a step in layer {name} goes as {self.axis} to the power of "
-            f"{self.change[layer]}{above}."
+            f"{self.change[layer]}{above}. {GROWING[self.axis]}"
         )
-        # Arrays that depart have a sentence each, which says what to multiply.
-        return text if self.departures else f"{text} {GROWING[self.axis]}"
 
     def _remarks(self) -> Iterator[str]:
-        """Yield sentences on arrays that depart, on blocks, and on seeds."""
-        for one in () if self._is_of_one_shape else self.departures[:MOST]:
-            yield (
-                f"{clean(one.name)} departs: its change by a step goes as {self.axis} to the power "
-                f"of {one.change}, that of {one.others} similar arrays to the power of "
-                f"{one.usual}. If all should learn alike, multiply its step size by "
-                f"{self.axis}^{-one.off.value:.2f}."
-            )
+        """Yield sentences on blocks and on seeds."""
         if self.axis == "depth" and np.isfinite(self.branch.value):
             power = min(BRANCHES, key=lambda power: abs(power - self.branch.value))
             near = abs(power - self.branch.value) <= LIMIT / 2 + CLEAR * self.branch.error
@@ -303,41 +252,6 @@ class Scaling:
         more = f" and {len(layers) - MOST} more" if len(layers) > MOST else ""
         return ", ".join(parts) + more
 
-
-@dataclass(frozen=True, repr=False)
-class ScalingCheck:
-    """What depends on the width of a network, and on its depth; `print` it to read it.
-
-    width: what was found along the widths, all numbers of it; None without.
-    depth: likewise along the depths.
-    """
-
-    width: Scaling | None = None
-    depth: Scaling | None = None
-
-    @property
-    def axes(self) -> tuple[Scaling, ...]:
-        """What was found along each axis that was asked for."""
-        return tuple(axis for axis in (self.width, self.depth) if axis is not None)
-
-    @property
-    def word(self) -> str:
-        """The verdict, the worst of both axes: growing, falling, unclear or steady.
-
-        steady: no size depends on the axis, as under maximal-update parametrisation: a step size
-            that is good at one size is good at all.
-        growing: some layer grows, as under standard parametrisation, or leaves the dtype's range.
-        falling: none grows, and some layer changes less and less, so that it stops learning.
-        unclear: an exponent has too large an error or no number, or nothing changes, or all sizes
-            have one shape, or one departs from others like it.
-        """
-        return min((axis.word for axis in self.axes), key=WORDS.index)
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The verdict along each axis in words."""
-        return tuple(sentence for axis in self.axes for sentence in axis.sentences)
-
     def __repr__(self) -> str:
         return "\n".join(self.sentences)
 
@@ -345,7 +259,7 @@ class ScalingCheck:
         return with_picture(self.sentences, self.chart)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row for each layer and each parameter array along each axis.
+        """Return a row for each layer and each parameter array.
 
         axis, kind ("layer" or "array"), name, and the exponents: start, of the state before the
         first step (nan of an array), change, of what a step changes in it in the root mean square
@@ -353,21 +267,19 @@ class ScalingCheck:
         grows; "" of a state that nothing changes.
         """
         none = Exponent(np.nan, np.nan)
-        rows = []
-        for axis in self.axes:
-            layers = zip(axis.names, axis.start, axis.change, axis.words, strict=True)
-            arrays = zip(axis.paths, axis.update, strict=True)
-            rows += [(axis.axis, "layer", *layer) for layer in layers]
-            rows += [(axis.axis, "array", path, none, v, v.word) for path, v in arrays]
+        layers = zip(self.names, self.start, self.change, self.words, strict=True)
+        rows = [("layer", *layer) for layer in layers]
+        arrays = zip(self.paths, self.update, strict=True)
+        rows += [("array", path, none, v, v.word) for path, v in arrays]
         return [
-            {"axis": axis, "kind": kind, "name": name}
+            {"axis": self.axis, "kind": kind, "name": name}
             | {"start": start.value, "start_error": start.error}
             | {"change": change.value, "change_error": change.error, "word": word}
-            for axis, kind, name, start, change, word in rows
+            for kind, name, start, change, word in rows
         ]
 
     def chart(self) -> Any:
-        """Draw sizes after the last step, and changes of all, against each axis, by layer.
+        """Draw sizes after the last step, and changes of all, against width or depth, by layer.
 
         Returns:
             An Altair chart, as of `jaxnn.chart`; level lines do not depend on the axis.
@@ -375,18 +287,16 @@ class ScalingCheck:
         Raises:
             ImportError: Altair is not installed.
         """
-        alt, rows = load_altair(), list[dict[str, Any]]()
-        for axis in self.axes:
-            drawn = {"size": axis.log_size[:, :, -1], "change": over_steps(axis.log_change)}
-            for quantity, logs in drawn.items():
-                means = logs.mean(axis=1) / LN10
-                rows += [
-                    {"panel": f"{quantity} over {axis.axis}", "axis": axis.sizes[i]}
-                    | {"layer": layer + 1, "name": axis.names[layer]}
-                    | {"log10": float(v) if np.isfinite(v) else None}
-                    for (i, layer), v in np.ndenumerate(means)
-                ]
-        ticks = alt.Axis(values=sorted({row["axis"] for row in rows}), format="d")
+        alt = load_altair()
+        drawn = {"size": self.log_size[:, :, -1], "change": over_steps(self.log_change)}
+        rows = [
+            {"panel": f"{quantity} over {self.axis}", "axis": self.sizes[i]}
+            | {"layer": layer + 1, "name": self.names[layer]}
+            | {"log10": float(v) if np.isfinite(v) else None}
+            for quantity, logs in drawn.items()
+            for (i, layer), v in np.ndenumerate(logs.mean(axis=1) / LN10)
+        ]
+        ticks = alt.Axis(values=[*self.sizes], format="d")
         chart = (
             alt.Chart(alt.Data(values=drawable_rows(rows)))
             .mark_line(point=True)
@@ -402,7 +312,7 @@ class ScalingCheck:
         panels = chart.properties(width=WIDTH, height=HEIGHT).facet(
             row=alt.Row("panel:N", title=None, sort=None, header=above)
         )
-        return styled(panels.resolve_scale(x="independent", y="independent"))
+        return styled(panels.resolve_scale(y="independent"))
 
 
 def exponent_of(sizes: Sequence[int] | np.ndarray, log: Float[np.ndarray, "W S"]) -> Exponent:
@@ -414,19 +324,6 @@ def exponent_of(sizes: Sequence[int] | np.ndarray, log: Float[np.ndarray, "W S"]
     slope = np.sum(off * log) / square
     rest = log - log.mean() - slope * off
     return Exponent(float(slope), float(np.sqrt(np.sum(rest**2) / (log.size - 2) / square)))
-
-
-def significant(exponents: Sequence[Exponent], freedom: int) -> list[bool]:
-    """Tell which exponents are off zero by .1 or more, and significantly so among all of them."""
-    from scipy.stats import false_discovery_control  # here, for it takes long to import
-
-    if not exponents:
-        return []
-    values, errors = np.abs(np.array(exponents).T)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        chances = np.nan_to_num(2 * stdtr(max(freedom, 1), -values / errors), nan=1.0)
-    told = (false_discovery_control(chances) <= RATE) & (values >= DEPARTS)
-    return [bool(is_told) for is_told in told]
 
 
 def over_steps(log: Float[np.ndarray, "W S T L"]) -> Float[np.ndarray, "W S L"]:

@@ -1,6 +1,6 @@
 """Scaling check: how sizes of states, and of what training changes, go with width and depth.
 
-    build(width, depth, seed)   a network and its optimiser; k steps on one batch, several seeds
+    build(width, seed)          a network and its optimiser; k steps on one batch, several seeds
     size[l], change[l]          the root mean square of state[l], and of what a step changes in it
     ln size[l] = exponent · ln width + constant     a line through all widths and seeds
 
@@ -31,7 +31,6 @@ Depths are compared at places that all have: the first layer, a quarter up, ….
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -54,11 +53,11 @@ from ..network.checks import check_loss
 from ..texts import told
 from ..train.descent import Trainee, begun, descended, learned, loss_through, trainee_of, tree_of
 from ..train.steps import Optimizer, check_optimizer
-from .answer import FEWEST, Scaling, ScalingCheck, log_rms_along
+from .answer import FEWEST, ScalingCheck, log_rms_along
 
 Build = Callable[..., tuple[Any, Optimizer]]
 Shapes = dict[str, tuple[int, ...]]  # of the parameter arrays, by their paths
-Record = list[np.ndarray]  # the last four fields of `Scaling`, of one size
+Record = list[np.ndarray]  # the last four fields of `ScalingCheck`, of one size
 OfSize = tuple[tuple[str, ...], Shapes, Record]  # names of layers, shapes of arrays, the record
 PLACES = {"1/4 up": 1 / 4, "1/2 up": 1 / 2, "3/4 up": 3 / 4}  # of the layers below the last one
 NUMBER = re.compile(r"\d+")
@@ -77,22 +76,22 @@ def scaling_check(
     seeds: int = 3,
     each: str = "batch",
 ) -> ScalingCheck:
-    """Train a network at several sizes for a few steps, and find what depends on width and depth.
+    """Train a network at several sizes for a few steps, and find what depends on width or depth.
 
     This is the coordinate check of maximal-update parametrisation (μP), and of its extension to
     depth: where no size of a state and no change of one depends on the width, or depth, a step size
     found on a small network is good for a large one. Under standard parametrisation changes grow.
 
     Args:
-        build: returns (model, optimizer), given `seed` and the axes that are asked for, `width` and
-            `depth`, by these names. The model is what `jaxnn.diagnose` takes: a module of Equinox
+        build: returns (model, optimizer), given `seed` and `width`, or `depth`, by these names. The
+            model is what `jaxnn.diagnose` takes: a module of Equinox
             or Flax NNX, a pair (f, params), a list of layers or a pair (net, params) of ours. The
             optimiser is of optax, and sees the pytree of the model's floats, so that step sizes may
             differ by array. Both may depend on the size.
         xs: a batch of examples, which each step takes.
         ys: what the loss takes next to the output.
-        widths: at least three, such as (64, 128, 256, 512); with depths, at the smallest of them.
-        depths: likewise, such as (4, 8, 16, 32); with widths, at the smallest of them.
+        widths: at least three, such as (64, 128, 256, 512); none if there are depths.
+        depths: likewise, such as (4, 8, 16, 32).
         loss: (output, ys) -> a loss of each example, or one number; none with a Network, whose task
             has it.
         steps: k, of the training.
@@ -101,7 +100,7 @@ def scaling_check(
 
     Returns:
         ScalingCheck: `print` it; `.table()` has the exponents of each layer and array, `.chart()`
-        draws them, `.width` and `.depth` have all numbers.
+        draws them, `.log_change` and others are all numbers.
 
     Raises:
         TypeError: a build that returns something else, or a module of PyTorch.
@@ -129,35 +128,22 @@ def scaling_check(
     Sources: Yang and Hu 2021, arXiv:2011.14522; Yang et al. 2022, arXiv:2203.03466, Appendix D; in
     depth Yang et al. 2023, arXiv:2310.02244, and Dey et al. 2025, arXiv:2505.01618.
     """
-    asked = {name: v for name, v in (("width", widths), ("depth", depths)) if v is not None}
-    if not asked:
-        raise ValueError("widths, depths: expected at least one of them, got neither")
-    sizes = {name: _sizes(f"{name}s", values) for name, values in asked.items()}
+    if (widths is None) == (depths is None):
+        raise ValueError("widths, depths: expected one of them, got both or neither")
+    axis, asked = ("width", widths) if depths is None else ("depth", depths)
+    sizes = sorted({check_integer(f"{axis}s", size, 1) for size in asked or ()})
+    if len(sizes) < FEWEST:
+        raise ValueError(f"{axis}s: expected at least {FEWEST} different ones, got {told(asked)}")
     check_integer("steps", steps, 1)
     check_integer("seeds", seeds, 1)
     if not callable(build):
         raise TypeError(f"build: expected a function such as build(width, seed), got {told(build)}")
     given = Program(None, xs, ys, check_loss(loss), each=each)
-    least = {name: values[0] for name, values in sizes.items()}
 
-    def along(axis: str, values: list[int]) -> Scaling:
-        of_size = partial(_at_size, lambda size, seed: build(**least | {axis: size}, seed=seed))
-        return _along(axis, values, [of_size(size, given, steps, seeds) for size in values])
+    def of_size(size: int) -> OfSize:
+        return _at_size(lambda seed: build(**{axis: size}, seed=seed), size, given, steps, seeds)
 
-    return ScalingCheck(**{axis: along(axis, values) for axis, values in sizes.items()})
-
-
-def _sizes(name: str, values: Sequence[int]) -> list[int]:
-    sizes = sorted({check_integer(name, size, 1) for size in values})
-    if len(sizes) < FEWEST:
-        raise ValueError(f"{name}: expected at least {FEWEST} different ones, got {told(values)}")
-    return sizes
-
-
-def _along(axis: str, sizes: list[int], found: list[OfSize]) -> Scaling:
-    """Return what is found along one axis."""
-    if axis == "depth":
-        found = [*map(_at_places, found)]
+    found = [_at_places(of_size(size)) if axis == "depth" else of_size(size) for size in sizes]
     layers, arrays, records = zip(*found, strict=True)
     for size, names, shapes in zip(sizes, layers, arrays, strict=True):
         if (names, [*shapes]) != (layers[0], [*arrays[0]]):
@@ -166,15 +152,15 @@ def _along(axis: str, sizes: list[int], found: list[OfSize]) -> Scaling:
                 f"numbers in the paths of a deeper network's, got {len(names)} layers at "
                 f"{size} and {len(layers[0])} at {sizes[0]}, or other paths"
             )
-    shapes = tuple(zip(*(of_size.values() for of_size in arrays), strict=True))
+    of_arrays = tuple(zip(*(of_size.values() for of_size in arrays), strict=True))
     fields = map(np.array, zip(*records, strict=True))
     dtype = np.dtype(jnp.result_type(float)).name
-    return Scaling(axis, tuple(sizes), layers[0], tuple(arrays[0]), shapes, dtype, *fields)
+    return ScalingCheck(axis, tuple(sizes), layers[0], tuple(arrays[0]), of_arrays, dtype, *fields)
 
 
 def _at_size(build: Build, size: int, given: Program, steps: int, seeds: int) -> OfSize:
     """Train the networks of one size; return names of layers, shapes of arrays, and the record."""
-    model, optimizer = _returned(build, size, 0)
+    model, optimizer = _returned(build, 0)
     program = given.but(model=model)
     if program.of_torch:
         raise TypeError(
@@ -184,7 +170,7 @@ def _at_size(build: Build, size: int, given: Program, steps: int, seeds: int) ->
     trainee = trainee_of(program)
     trees = [trainee.tree]
     for seed in range(1, seeds):
-        other = _returned(build, size, seed)[0]
+        other = _returned(build, seed)[0]
         trees.append(_filled(trainee.tree, other, f"size {size} for seed {seed}"))
     courses = [_course(trainee._replace(tree=tree), optimizer, steps, given.xs) for tree in trees]
     *fields, branches = (np.array(v, np.float64) for v in zip(*courses, strict=True))
@@ -210,9 +196,9 @@ def _at_places(of_depth: OfSize) -> OfSize:
     return names, entries, [size[..., at], change[..., at], np.stack(updates, axis=-1), branch]
 
 
-def _returned(build: Build, size: int, seed: int) -> tuple[Any, Optimizer]:
-    """Return the model and the optimiser of a size and a seed."""
-    made = build(size, seed)
+def _returned(build: Build, seed: int) -> tuple[Any, Optimizer]:
+    """Return the model and the optimiser of a seed."""
+    made = build(seed)
     if not isinstance(made, tuple) or len(made) != 2:
         got = f"{len(made)} values" if isinstance(made, tuple) else type(made).__name__
         raise TypeError(
@@ -237,7 +223,7 @@ def _filled(tree: PyTree, model: Any, where: str) -> PyTree:
 
 @compiled
 def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> tuple[Array, ...]:
-    """Train for some steps; return the fields of Scaling, each with an axis of steps in front."""
+    """Train for some steps; return the fields of a check, each with an axis of steps in front."""
     start, opt_state = begun(trainee, optimizer)
 
     def step(carry: tuple[Any, ...], _: None) -> tuple[Any, tuple[Array, ...]]:
