@@ -91,7 +91,6 @@ def test_rows_and_cases_have_names_of_their_own():
 def test_rows_need_the_packages_that_their_peers_import():
     for row in ROWS:
         imported = OWN.get(row.theirs.split(".")[0], set()) & {"torch"}
-        imported |= {"flax", "equinox"} if row.theirs == "of_jax.diagnosed" else set()
         imported |= {"matplotlib"} if row.theirs == "of_torch.depth" else set()
         assert set(row.needs) == imported
 

@@ -334,7 +334,7 @@ def test_rivals_are_of_their_sizes_and_an_error_of_a_package_is_told(monkeypatch
     monkeypatch.setattr(rivals_torch, "STEPS", 2)
     of = dense.IllDense("relu", 4, 3.0)
     made = {name: rivals_torch.made(of, 0, name)["model"] for name in rivals_torch.CHANGES}
-    assert [*rivals_torch.CHANGES, columns.EXPERT] == [*columns.RIVALS]
+    assert [*rivals_torch.CHANGES] == [*columns.RIVALS]
     w = {name: model[1][-1].weight.detach().numpy() for name, model in made.items()
          if name != rivals_torch.RESIDUAL}  # fmt: skip
     assert np.mean(w["He"] ** 2) * 24 == pytest.approx(2, rel=0.2)
@@ -518,16 +518,3 @@ def test_the_rivals_of_the_example_are_orthogonal_and_of_their_sizes():
     for name, gain in (("tanh", 5 / 3), ("relu", 2**0.5), ("sigmoid", 1)):
         (_, p), *_ = names[f"{name}_orthogonal"](seed=1)["model"]
         np.testing.assert_allclose(p["w"].T @ p["w"], gain**2 * np.eye(64), atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("users_jax")
-@pytest.mark.parametrize("name", networks.ODD)
-def test_an_expert_s_mend_trains_what_does_not_train(name):
-    need("torch")
-    from experiments.cures import experiment
-
-    settings = experiment.Settings(seeds=1, steps=60, rates=("0.003",), batch=64)
-    made = [networks.measured(networks.odd_in(name), of, settings) for of in (BEFORE, "expert")]
-    before, mended = (rows.filter(quantity=LOSS)["value"].item() for rows in made)
-    assert not mended > 0.8 * before

@@ -93,7 +93,7 @@ LAWS = ROOT / "experiments" / "laws"
 OF_PACKAGES = [LAWS / "one_draw.py", LAWS / "wide_networks.py"]  # kinds may be left out
 CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
-PEER_FILES += [*CASEBOOK, ROOT / "experiments" / "bench" / "networks.py"]
+PEER_FILES += CASEBOOK
 TESTS = [*(ROOT / "tests").glob("*.py")]
 
 

@@ -52,19 +52,6 @@ def gradient(activation: str, calls: int, **sizes: Any) -> Workload:
     return Workload(waited(step, calls), numbers)
 
 
-def diagnosed(network: str, **sizes: int) -> Workload:
-    """Return the loss, and the gradients of all parameters and of the input."""
-    from experiments.bench.networks import NETWORKS, loss  # here, for it imports the frameworks
-
-    net = NETWORKS[network](**sizes)
-
-    def mean(params: PyTree, xs: Array) -> Array:
-        return jnp.mean(loss(net.function(params, xs), jnp.zeros_like(xs)))
-
-    once = partial(jax.jit(jax.value_and_grad(mean, argnums=(0, 1))), net.params, net.xs)
-    return Workload(waited(once), lambda _: inputs.in_short([once()[1][1]])[:1])
-
-
 def over_words(stacked: bool, **sizes: int) -> Workload:
     """Return the gradient of a transformer over words."""
     params, xs, ys = transformer.draw_over_words(stacked=stacked, **sizes)

@@ -105,25 +105,7 @@ def sweep(
     return Workload(run, numbers)
 
 
-# Diagnoses and verdicts
-
-
-def diagnosis(network: str, **sizes: int) -> Workload:
-    """Return a diagnosis, each of functions that are written anew and of other parameters."""
-    from experiments.bench.networks import NETWORKS, loss  # here, for it imports the frameworks
-
-    net, factors = NETWORKS[network](**sizes), iter(range(1, 1000))
-
-    def made(params: Any) -> Any:
-        ys = np.zeros_like(net.xs)
-        losses = lambda *given: loss(*given)  # noqa: E731, a function of its own each time
-        return jaxnn.diagnose(net.model(params), net.xs, ys, loss=losses, each=net.each)
-
-    def run() -> str:
-        factor = np.float32(1 + next(factors) / 1000)
-        return str(made(jax.tree.map(lambda v: np.asarray(v) * factor, net.params)))
-
-    return Workload(run, lambda _: [made(net.params).flow.log_delta_input])
+# Verdicts
 
 
 def verdict(stacked: bool, **sizes: int) -> Workload:

@@ -96,13 +96,6 @@ def _sweeps(seeds: int, goal: float) -> Iterator[Case]:
         yield Case(name, goal, {**of, "width": 64, "batch": 128, "seeds": seeds})
 
 
-def _diagnoses(goal: float, goal_of_linen: float) -> Iterator[Case]:
-    for network, blocks in (("list", 24), ("linen", 6), ("Equinox", 8)):
-        of = {"network": network, "blocks": blocks, "width": 64, "tokens": 32, "batch": 32}
-        own = goal_of_linen if network == "linen" else goal
-        yield Case(f"{network}, {blocks} blocks of 64", own, of)
-
-
 def _over_words(goal: float, width: int = 256, batch: int = 8, words: int = 1000) -> Iterator[Case]:
     of = {"blocks": 12, "width": width, "tokens": 64, "batch": batch, "words": words}
     for kind in ("loop", "scan"):
@@ -134,19 +127,14 @@ OF_README = Case(
     1 / 2,
     {"depths": [2**i for i in range(11)], "width": 64, "seeds": 5},
 )
-DIAGNOSIS, VERDICT = "a diagnosis of a small network", "flow and verdict of a transformer"
+VERDICT = "flow and verdict of a transformer"
 PLAIN = "jitted jax.value_and_grad"
-OF_DIAGNOSIS = "ours.diagnosis", "of_jax.diagnosed"
 OF_VERDICT = "ours.verdict", "of_jax.over_words"
 WATCHED, UNWATCHED = "ours.watched", "ours.unwatched"
 
 ROWS = (
     Row("first", FIRST, "PyTorch eager with hooks, Matplotlib, cold", "cold",
         "commands.depth", "of_torch.depth", (OF_README,), needs=("torch", "matplotlib")),
-    Row("diagnose-first", DIAGNOSIS, f"{PLAIN}, compiled anew", "first", *OF_DIAGNOSIS,
-        tuple(_diagnoses(4.0, 2.5)), needs=("flax", "equinox")),
-    Row("diagnose-again", f"{DIAGNOSIS}, written anew with other parameters", PLAIN, "warm",
-        *OF_DIAGNOSIS, tuple(_diagnoses(2.0, 2.0)), needs=("flax", "equinox")),
     Row("gradient", "gradient step", "jax.value_and_grad of the plain forward pass", "warm",
         "ours.gradient", "of_jax.gradient", tuple(_gradients()), overall=1.0),
     Row("sweep-64", SWEEP, "PyTorch eager with hooks", "warm",

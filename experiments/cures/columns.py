@@ -12,10 +12,9 @@ DELTA, LOSS = "log10_delta", "loss"
 CHART = "cures"  # the name of its picture
 OF_ARTICLE, BEFORE, CURE, NONE = "article", "as it is", "cures", "none"
 FRAMEWORKS = "jaxnn", "flax", "equinox", "jax", "torch"  # jaxnn: of remedies; jax: a user's own
-EXPERT = "expert"
 RIVALS = (
     *("He", "Glorot", "orthogonal weights", "orthogonal with gain", "LSUV", "anyinit", "GradInit"),
-    *("with a norm", "residual with a norm", EXPERT),
+    *("with a norm", "residual with a norm"),
 )
 
 COLUMNS = {

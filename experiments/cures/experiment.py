@@ -22,7 +22,7 @@ import tyro
 
 from experiments.cures import cures_report, cures_theory, dense, networks, remedies
 from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
-from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in, odd_in
+from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in
 from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, RemedySweep
 from experiments.learning import data
 from experiments.learning.data import base_rate
@@ -34,7 +34,7 @@ from jaxnn.models import Program, is_of_torch
 from jaxnn.returned import arguments
 from jaxnn.texts import counted
 
-ALL, ODD = "all", "odd"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Settings(RemedyOptions, runtime.Options):
     networks: tuple[str, ...] = ()
     """Names of dense networks that are ill, such as "tanh, 20 layers, gain 3", or all: in each
     framework that is installed, of Equinox and PyTorch, they are trained on the digits, as they are
-    and cured, and in PyTorch as rivals make them. Or odd, for networks of no ordinary kind next to
-    an expert's mend of each."""
+    and cured, and in PyTorch as rivals make them."""
     cures: int = field(default=2, metadata={"least": 0})
     """Number of the best cures of a network that are made; of 0 none are tried."""
     optimizer: str = "adam"
@@ -192,14 +191,12 @@ def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> 
 
 def _of_networks(settings: Settings, trained: str) -> Plan:
     names = list(dense.ILL) if ALL in settings.networks else settings.networks
-    runtime.check_known("networks", names, (ALL, ODD, *networks.ODD, *dense.ILL))
-    odd = networks.ODD if ODD in names else [name for name in names if name in networks.ODD]
-    names = [name for name in names if name in dense.ILL]
+    runtime.check_known("networks", names, (ALL, *dense.ILL))
     there = [name for name in dense.MODULES if importlib.util.find_spec(name) is not None]
     if not there:
         raise ValueError(f"networks: expected one of {', '.join(dense.MODULES)} to be installed")
     made = [dense_in(dense.ILL[name], one) for name in dict.fromkeys(names) for one in there]
-    return _with_cells(Plan(settings, trained), [*made, *map(odd_in, odd)])
+    return _with_cells(Plan(settings, trained), made)
 
 
 def _with_cells(plan: Plan, made: Iterable[IllNetwork]) -> Plan:

@@ -6,7 +6,6 @@ its trainings, one for each step size -> rows`
 The best cures of the first seed are those that are compared; each seed's network is cured anew.
 """
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from experiments.cures.columns import (
     BEFORE,
     CURE,
     DELTA,
-    EXPERT,
     GRADIENT,
     LOSS,
     NONE,
@@ -43,10 +41,6 @@ from jaxnn.trials.race import SECONDS_OF_CURES
 from jaxnn.trials.setup import Attempt, Setup, patient_of
 
 EXAMPLES = 2048  # that cures are tried on, at most
-ODD = {
-    **dict.fromkeys(("gmlp", "gains_of_zero", "recurrent"), "odd_torch"),
-    **dict.fromkeys(("graph", "joined", "bilinear"), "odd_jax"),
-}
 OPTIMIZERS = {name: getattr(optax, name)(1.0) for name in ("sgd", "adam")}
 
 
@@ -88,17 +82,6 @@ def dense_in(of: IllDense, framework: str) -> IllNetwork:
         return given
 
     return IllNetwork(of.name, framework, make, () if rivals is None else rivals.names())
-
-
-def odd_in(name: str) -> IllNetwork:
-    """Return a network of no ordinary kind, whose rival is an expert."""
-    make = getattr(importlib.import_module(f"experiments.cures.{ODD[name]}"), name)
-
-    def given(seed: int, change: str) -> dict[str, Any]:
-        made: dict[str, Any] = make(seed, change == EXPERT)
-        return made
-
-    return IllNetwork(name, ODD[name].removeprefix("odd_"), given, (EXPERT,))
 
 
 def measured(network: IllNetwork, change: str, settings: Any) -> pl.DataFrame:
