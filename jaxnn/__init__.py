@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .flow.gradient_flow import gradient_flow as gradient_flow
     from .flow.jacobian.spectrum import spectrum as spectrum
     from .flow.record.flow import Flow as Flow
-    from .flow.verdict.comparison import compare as compare
     from .flow.verdict.format_plan import Plan as Plan
     from .flow.verdict.format_plan import plan as plan
     from .flow.verdict.verdict import Verdict as Verdict

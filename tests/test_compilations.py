@@ -133,7 +133,6 @@ CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
     "chart": lambda made: jaxnn.chart(made["flow"]),
-    "compare": lambda made: jaxnn.compare(made["flow"], made["flow"]),
     "cures of torch": lambda made: torch_cures(),
     "cures": lambda made: jaxnn.cures(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),

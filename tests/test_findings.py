@@ -125,7 +125,7 @@ def given(largest=(), names=("xs",), loss=None):
 
 def through_time(*decades):
     log_delta = np.array(decades) * LN10
-    return Recurrences(log_delta, log_delta, (len(decades),), ("lstm",), (False,), ((8, 16),))
+    return Recurrences(log_delta, (len(decades),), ("lstm",), (False,), ((8, 16),))
 
 
 def heads(*logits, entropy=0.01):

@@ -234,37 +234,13 @@ def test_time_beyond_all_floats_has_its_closed_form(torch):
 
 
 @pytest.mark.usefixtures("users_jax")
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_hidden_states_have_the_gradient_of_the_same_cells_in_a_loop(torch, kind):
-    """Of an LSTM Δ of c is that with h fixed, as h is computed from it."""
-    inner, x = getattr(torch.nn, kind)(N, N, batch_first=True), torch.randn(B, STEPS, N)
-    step = {"LSTM": torch.lstm_cell, "GRU": torch.gru_cell, "RNN": torch.rnn_tanh_cell}[kind]
-    head, before, after = torch.nn.Linear(N, 1), [torch.zeros(B, N)] * (1 + (kind == "LSTM")), []
-    for v in x.unbind(1):
-        made = step(v, before if kind == "LSTM" else before[0], *inner.all_weights[0])
-        before = [v.clone() for v in (made if kind == "LSTM" else [made])]
-        after.append(before)
-    flow, _ = judged(
-        of_parts(torch, lambda self, x: self.head(self.inner(x)[0][:, -1]), inner=inner, head=head),
-        x,
-    )
-    of_states = torch.autograd.grad(
-        mean_square(head(before[0]), None), [v for s in after for v in s], allow_unused=True
-    )
-    squares = [0.0 if v is None else float(v.square().sum()) for v in of_states]
-    expected = np.log(np.reshape(squares, (STEPS, -1)).sum(1)) / 2
-    np.testing.assert_allclose(flow.time.log_delta_states, expected, rtol=1e-4)
-
-
-@pytest.mark.usefixtures("users_jax")
 def test_steps_that_nothing_reads_are_zeros(torch):
     def call(self, x):
         return self.head(self.inner(x)[0][:, 3])
 
     inner, head = torch.nn.GRU(N, N, batch_first=True), torch.nn.Linear(N, 1)
     flow, _ = judged(of_parts(torch, call, inner=inner, head=head), torch.randn(B, STEPS, N))
-    for log_delta in (flow.time.log_delta, flow.time.log_delta_states):
-        np.testing.assert_array_equal(np.isneginf(log_delta), np.arange(STEPS) > 3)
+    np.testing.assert_array_equal(np.isneginf(flow.time.log_delta), np.arange(STEPS) > 3)
 
 
 @pytest.mark.usefixtures("users_jax")
@@ -277,7 +253,6 @@ def test_steps_whose_dropout_is_drawn_anew_are_not_measured(torch):
     flow, _ = judged(module, torch.randn(B, 60, N))
     log_delta = np.asarray(flow.time.log_delta)
     assert np.isnan(log_delta[:20]).all()
-    assert np.isnan(flow.time.log_delta_states).all()
     assert np.isfinite(log_delta[-20:]).all()
     (note,) = (note for note in flow.notes if note.startswith("Inside inner Δ of "))
     assert f"Δ of {np.isnan(log_delta).sum()} of 60 steps is not measured" in note

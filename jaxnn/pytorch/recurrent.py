@@ -1,7 +1,7 @@
 """PyTorch: time inside recurrent modules, nn.RNN, nn.LSTM and nn.GRU, which no cut divides.
 
     Δ of what enters such a module, at each of its steps, on a pass of its own
-    Δ of the states between the steps, going down through them one by one, as `unrolled.py` has it
+    where that leaves the range, going down through the steps one by one, as `unrolled.py` has it
 
 A step without a gradient has -inf, and one whose gradient has left the range has nan.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from ..interrupts import registered
 from .tensors import is_a, is_tensor, log_norms, tensors_in
 from .types import Arguments, GradientEdge, Module, Named, Output, Tensor, torch
-from .unrolled import Returned, StepDeltas, unrolled
+from .unrolled import Returned, unrolled
 
 GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
 MARGIN = 26  # powers of two above the smallest normal number, for entries below the norm
@@ -28,7 +28,6 @@ class RecurrentSteps(NamedTuple):
 
     name: str  # of the module
     log_delta: np.ndarray  # ln ‖Δ‖ of what enters at each step, over the examples
-    log_delta_states: np.ndarray  # of the states after each step; nan if they are not known
     is_both_ways: bool
     # The entries of its biases for the gates that keep its state; None without such a gate or
     # biases.
@@ -150,16 +149,14 @@ def _steps(call: _RecurrentCall, of_x: Tensor, of_made: list[Tensor | None]) -> 
     # Zeros alone are of steps that nothing reads: what leaves the range passes its end.
     is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
     is_known = is_normal | (is_normal | np.isneginf(plain)).all()
-    exact, unknown = _unrolled(call, of_made, lowest) if call.made else None, plain * np.nan
-    entering, states = np.array(exact or (unknown, unknown))
-    return RecurrentSteps(
-        call.name, np.where(is_known, plain, entering), states, m.bidirectional, gates
-    )
+    exact = None if is_known.all() or not call.made else _unrolled(call, of_made, lowest)
+    log_delta = np.where(is_known, plain, np.nan if exact is None else exact)
+    return RecurrentSteps(call.name, log_delta, m.bidirectional, gates)
 
 
 def _unrolled(
     call: _RecurrentCall, of_made: list[Tensor | None], lowest: float
-) -> StepDeltas | None:
+) -> list[float] | None:
     """Return what going down step by step has; None if it starts from what has left the range."""
     pairs = zip(call.made, of_made, strict=True)
     delta = call.returned([v.new_zeros(v.shape) if grad is None else grad for v, grad in pairs])

@@ -1,4 +1,4 @@
-"""PyTorch: nn.RNN, nn.LSTM and nn.GRU unrolled: Δ at their steps, and of the states between them.
+"""PyTorch: nn.RNN, nn.LSTM and nn.GRU unrolled: Δ at their steps, beyond any range.
 
     up      s[t] = cell(x[t], s[t-1])        with the module's own weights, in float64
     down    Δx[t], Δs[t-1] = the cell's reverse pass of Δs[t], which has that of the output in it
@@ -29,17 +29,10 @@ class Returned(NamedTuple):
     ends: Sequence[Tensor]
 
 
-class StepDeltas(NamedTuple):
-    """ln ‖Δ‖ at each step."""
-
-    entering: list[float]  # of what enters
-    states: list[float]  # of the states after it, h or h and c, of all layers and directions
-
-
 def unrolled(
     module: Module, xs: Sequence[Tensor], starts: Sequence[Tensor], made: Returned, delta: Returned
-) -> StepDeltas | None:
-    """Return Δ at each step; None if the steps make another output."""
+) -> list[float] | None:
+    """Return ln ‖Δ‖ of what enters at each step; None if the steps make another output."""
     # torch has no cell for an LSTM with projections.
     if module.proj_size:
         return None
@@ -49,16 +42,13 @@ def unrolled(
         if layers is None:
             return None
         deltas, ends = [_Scaled.of([v.double()]) for v in delta.steps], _by_layer(delta.ends)
-        squares = np.full(len(xs), -np.inf)
         for tracks in reversed(layers):
             parts = zip(*(v.chunk(ways) for v in deltas), strict=True)
             at_ends = [ends.pop() for _ in tracks][::-1]
             pairs = zip(parts, at_ends, strict=True)
             of_x = [track.down(*pair) for track, pair in zip(tracks, pairs, strict=True)]
             deltas = [_Scaled.sum(several) for several in zip(*of_x, strict=True)]
-            for track in tracks:
-                squares = np.logaddexp(squares, 2 * np.array(track.log_deltas))
-    return StepDeltas([v.log_norm for v in deltas], (squares / 2).tolist())
+    return [v.log_norm for v in deltas]
 
 
 def _up(
@@ -170,7 +160,6 @@ class _Track:
             h = after[t] if read is None else read[t]
             states = _with_rows(states, [h, *others])
         self.outputs = [after[t] for t in range(len(xs))]
-        self.log_deltas = [-np.inf] * len(xs)
 
     def down(self, deltas: Sequence[_Scaled], ends: Sequence[Tensor]) -> list[_Scaled]:
         """Return Δ of what enters at each step, given that of the outputs and the last states."""
@@ -180,7 +169,6 @@ class _Track:
             e, rows = max(carried.e, deltas[t].e), len(self.xs[t])
             states, (read,) = carried.at(e), deltas[t].at(e)
             states[0] = _with_rows(states[:1], [states[0][:rows] + read])[0]
-            self.log_deltas[t] = _Scaled(states, e).log_norm
             x, *below = self._reverse(t, [v[:rows] for v in states])
             of_x[t] = _Scaled.of([x], e)
             carried = _Scaled.of(_with_rows(states, below), e)

@@ -288,10 +288,8 @@ def _recurrences(steps: Sequence[RecurrentSteps], dtype: jnp.dtype) -> Recurrenc
     if not steps:
         return None
     entering = np.concatenate([recurrence.log_delta for recurrence in steps])
-    states = np.concatenate([recurrence.log_delta_states for recurrence in steps])
     return Recurrences(
         jax.device_put(entering.astype(dtype)),
-        jax.device_put(states.astype(dtype)),
         tuple(len(recurrence.log_delta) for recurrence in steps),
         tuple(recurrence.name for recurrence in steps),
         tuple(recurrence.is_both_ways for recurrence in steps),

@@ -115,9 +115,6 @@ class Recurrences:
 
     log_delta: ln of the norm of Δ of what enters at each step, over the batch, through this call
         alone; -inf where none comes, nan where it has left the range.
-    log_delta_states: likewise of the hidden states after each step, of all layers and directions,
-        of an LSTM h and c; nan of a module whose steps one by one do not make its output, as with
-        dropout between layers or projections.
     counts: of each call its steps; static.
     names: of the modules; static.
     both_ways: whether they are bidirectional; static.
@@ -126,7 +123,6 @@ class Recurrences:
     """
 
     log_delta: Float[Array, "*v T"]
-    log_delta_states: Float[Array, "*v T"]
     counts: tuple[int, ...] = field(metadata={"static": True})
     names: tuple[str, ...] = field(metadata={"static": True})
     both_ways: tuple[bool, ...] = field(metadata={"static": True})
@@ -138,7 +134,6 @@ class Recurrences:
         one, steps = slice(call, call + 1), slice(start, start + count)
         return Recurrences(
             self.log_delta[..., steps],
-            self.log_delta_states[..., steps],
             (count,),
             self.names[one],
             self.both_ways[one],
