@@ -62,6 +62,18 @@ MISTAKES = [  # the functions, the argument, what is given, and the sentence
     (JAX, "ys", None, "ys: expected what the loss takes next to the output, got none; with it"),
     (JAX, "ys", [0, 1] * 4, r"ys: expected .*, got the list \[0, 1, .* is no array; with it"),
     (JAX, "ys", np.zeros(5), r"ys: expected .*, got shape \(5,\) for 8 examples; with it the loss"),
+    (
+        JAX,
+        "ys",
+        XS[:, :3],
+        r"ys: expected an array of shape \(8, 4\), got one of shape \(8, 3\); wit",
+    ),
+    (
+        JAX,
+        "xs",
+        XS[:, :3],
+        r"model: expected an array of shape \(8, 4\), got .* at test_arguments.py",
+    ),
     (JAX, "ys", TEXTS, r"ys: expected numbers, got an array of <U1 of shape \(8,\); np.unique"),
     (JAX, "ys", np.array([None] * 8), "ys: expected numbers of one shape, got an array of object"),
     ((*JAX, "spectrum"), "xs", TEXTS, "xs: expected numbers, got an array of <U1 .*; np.unique"),
@@ -152,6 +164,18 @@ IN_TORCH = {  # the functions, the argument, what is given, of torch.nn, and the
         lambda nn: nn.Parameter().new_zeros(5),
         r"ys: expected .*, got shape \(5,\) for 8 examples; with it the loss ends in",
     ),
+    "labels of another width": (
+        JAX,
+        "ys",
+        lambda nn: nn.Parameter().new_zeros(8, 3),
+        r"ys: expected an array of shape \(8, 4\), got one of shape \(8, 3\); with it",
+    ),
+    "width": (
+        JAX,
+        "xs",
+        lambda nn: nn.Parameter().new_zeros(8, 3),
+        r"layer \[0\] \(Linear\): expected an array of shape \(8, 4\), got one of shape \(8, 3\);",
+    ),
     "pair": (JAX, "loss", lambda nn: lambda output, ys: (output, ys), "loss: .*, got tuple"),
     "array": (JAX, "xs", lambda nn: np.ones((8, 4)), "inputs: expected a .*torch.as_tensor"),
     "texts": (JAX, "ys", lambda nn: TEXTS, "ys: expected numbers, got an array of <U1"),
@@ -175,13 +199,18 @@ def test_a_mistake_in_torch_is_one_sentence(torch, case):
         assert "\n" not in str(error.value)
 
 
-def test_examples_and_classes_that_are_none_in_torch(torch):
+def test_examples_classes_and_rows_that_are_none_in_torch(torch):
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
     loss, xs = torch.nn.CrossEntropyLoss(), torch.randn(8, 4)
     with pytest.raises(ValueError, match=r"expected at least one example, got .* \(0, 4\)"):
         jaxnn.diagnose(model, xs[:0], torch.arange(0), loss=loss)
     with pytest.raises(ValueError, match=r"ys: expected classes from 0 to 3, .* 4 columns, got 7"):
         jaxnn.diagnose(model, xs, torch.full((8,), 7), loss=loss)
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4))
+    with pytest.raises(
+        ValueError, match=r"layer \[0\] .*: expected integers from 0 to 4, .* 2 to 7"
+    ):
+        jaxnn.diagnose(model, torch.tensor([2, 7]), torch.arange(2), loss=loss)
 
 
 # Around a measurement

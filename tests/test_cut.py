@@ -431,7 +431,7 @@ def test_what_takes_one_example_is_told_to_say_so(rng):
     hint = (
         r"expected a function of a batch, float64\[3, 4\], got .*say each='example' .*dot_general"
     )
-    with pytest.raises(ValueError, match=f"f: {hint}"):
+    with pytest.raises(ValueError, match=f"model: {hint}"):
         jaxnn.as_network((one, theta), xs)
     net, params = jaxnn.as_network([(lambda p, x: p @ x, theta[0])])
     with pytest.raises(ValueError, match=rf"layer 1 \(<lambda>\): {hint}"):

@@ -24,7 +24,7 @@ from jaxnn.evidence.jax_trial import JaxTrial
 from jaxnn.evidence.loss_kinds import Labels
 from jaxnn.evidence.mixing import mixing_of
 from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
-from jaxnn.evidence.tokens import Unread, unread_of
+from jaxnn.evidence.tokens import Beyond, Unread, beyond_of, unread_of
 from jaxnn.evidence.trial import LossSlope, Trial
 from jaxnn.models import Program
 
@@ -413,6 +413,24 @@ def test_numbers_of_letters_that_are_not_read(rng, reads, padding, expected):
         tokens={"xs": tokens}, xs={}, is_random=False, first=output({"xs": tokens}), output=output
     )
     assert unread_of(trial) == expected
+
+
+@pytest.mark.parametrize(("rows", "read"), [(5, "its last row"), (5, "nan"), (9, None)])
+def test_integers_beyond_their_table(rng, rows, read):
+    """JAX reads them as the last row, or as nan, and no error says so."""
+    tokens, table = rng.integers(0, 9, (B, N)), rng.normal(size=(rows, K))
+
+    def output(xs):
+        looked_up = table[xs["xs"].clip(max=rows - 1)]
+        if read == "nan":
+            looked_up[xs["xs"] >= rows] = np.nan
+        return looked_up.sum(axis=1)
+
+    first = output({"xs": tokens})
+    trial = SimpleNamespace(
+        tokens={"xs": tokens}, lengths={3, rows, 7}, is_random=False, first=first, output=output
+    )
+    assert beyond_of(trial) == (read and Beyond("xs", 8, rows, read))
 
 
 @pytest.mark.parametrize("norm", [np.asarray, standardised], ids=["none", "over the batch"])

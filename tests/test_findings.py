@@ -22,7 +22,7 @@ from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence, HeldOut
 from jaxnn.evidence.loss_kinds import LossKind
 from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
-from jaxnn.evidence.tokens import Unread
+from jaxnn.evidence.tokens import Beyond, Unread
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.flow import Recurrences
 from jaxnn.flow.record.given import Given
@@ -516,6 +516,13 @@ CASES = {
     ),
     "padding that is read alone": Case(
         "unread", Evidence(unread=Unread("xs", 0)), healthy=Evidence(), layer=1, path="xs"
+    ),
+    "letters beyond their table": Case(
+        "beyond",
+        Evidence(beyond=Beyond("xs", 39, 10, "its last row")),
+        healthy=Evidence(),
+        layer=1,
+        path="xs",
     ),
     "letters that are not looked up": Case(
         "unread", Evidence(unread=Unread("xs", None)), healthy=Evidence(), layer=1, path="xs"

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from ..texts import told
 
 MOST_SEED = 2**63 - 1
+Shape = tuple[int, ...]
 
 
 def check_arguments(of_torch: bool, **arguments: Any) -> None:
@@ -98,3 +99,18 @@ def check_outside_of_jit(name: str, *given: PyTree) -> None:
         raise TypeError(
             f"{name}: expected numbers, got traced arrays; call it outside of jax.jit and jax.vmap"
         )
+
+
+def misfit(takes: Callable[[Shape], bool], given: Shape, sizes: Iterable[int]) -> str | None:
+    """Return what an array's shape should be, if another one that differs in one axis is taken.
+
+    takes: tells whether a function takes a shape; sizes: of axes that may be meant.
+    """
+    known = sorted({*sizes} - {0})
+    ends = [(given[:i], given[i:]) for i in reversed(range(1, len(given) + 1))]
+    changed = [(*a, n, *b[1:]) for a, b in ends[1:] for n in known if n != b[0]]
+    inserted = [(*a, n, *b) for a, b in ends for n in known]
+    for shape in (*changed, *inserted, *((*a, *b[1:]) for a, b in ends[1:])):
+        if takes(shape):
+            return f"expected an array of shape {shape}, got one of shape {given}"
+    return None

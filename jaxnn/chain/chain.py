@@ -19,10 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..arrays.arguments import Shape, misfit
 from ..arrays.rows import can_be_learned
 from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, type_of, types_over, varying
 from ..jaxpr.program import Closed, LayerProgram, TracedFunction, resized, typed
 from ..jaxpr.scan_params import Source
+from ..jaxpr.source_location import line_of
 from ..texts import cleaned, counted, labels, told
 from .cut_points import MOST_STREAMS
 from .cutting import cut
@@ -433,32 +435,44 @@ def from_function(
         chain = _cut(function, pytree)
     except Exception as error:
         batch = jax.tree.unflatten(*function.batch)
-        hint = (
-            None
-            if function.each
-            else hint_of_one(function.of(pytree), list(pytree.types), batch, error)
-        )
+        arguments = function.of(pytree), list(pytree.types), batch
+        hint = hint_of(*arguments, error, may_be_one=not function.each)
         if hint is None:
             raise
-        raise ValueError(f"f: {hint}") from error
+        raise ValueError(f"model: {hint}") from error
     return chain, chain.handover.params(arrays)
 
 
-def hint_of_one(f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception) -> str | None:
-    """Return a sentence on a function that takes one example and not a batch; None of others."""
-    try:
-        jax.eval_shape(f, arrays, state)
-    except Exception:
+def hint_of(
+    f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception, may_be_one: bool
+) -> str | None:
+    """Return a sentence on a state that a function takes instead; None if there is none."""
+
+    def takes(state: PyTree, f: LayerProgram = f) -> bool:
         try:
-            jax.eval_shape(jax.vmap(f, (None, 0)), arrays, state)
+            jax.eval_shape(f, arrays, state)
         except Exception:
-            return None
-        said = (str(error).splitlines() or [""])[0]
+            return False
+        return True
+
+    if takes(state):
+        return None
+    raised = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if may_be_one and takes(state, jax.vmap(f, (None, 0))):
         return (
             f"expected a function of a batch, {typed(state)}, got one of a single example, as "
-            f"modules of Equinox are: say each='example' (of a batch it raises "
-            f"{type(error).__name__}: {said})"
+            f"modules of Equinox are: say each='example' (of a batch it raises {raised})"
         )
+    leaves, structure = jax.tree.flatten(state)
+    sizes = [size for v in jax.tree.leaves(arrays) for size in v.shape]
+    for i, v in enumerate(leaves):
+
+        def takes_shape(shape: Shape, i: int = i, dtype: Any = v.dtype) -> bool:
+            others = [*leaves[:i], jax.ShapeDtypeStruct(shape, dtype), *leaves[i + 1 :]]
+            return takes(jax.tree.unflatten(structure, others))
+
+        if (hint := misfit(takes_shape, v.shape, sizes)) is not None:
+            return f"{hint}{line_of(error)}; {raised}"
     return None
 
 

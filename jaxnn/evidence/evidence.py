@@ -12,7 +12,7 @@ import numpy as np
 from .data import BatchData
 from .end import End
 from .parameters import KnownParameters, Noise
-from .tokens import Unread, unread_of
+from .tokens import Beyond, Unread, beyond_of, unread_of
 from .trial import Trial
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Evidence:
     parameters: KnownParameters | None = None
     noise: Noise | None = None
     unread: Unread | None = None
+    beyond: Beyond | None = None
     held_out: HeldOut | None = None  # of a checkup, whose copy has learned half of the examples
 
     @classmethod
@@ -46,6 +47,7 @@ class Evidence:
                 _tried(KnownParameters.of, trial),
                 _tried(Noise.of, trial),
                 _tried(unread_of, trial),
+                _tried(beyond_of, trial),
             )
 
 

@@ -51,6 +51,10 @@ class JaxTrial(Trial):
         return {name: np.asarray(v) for name, v in named if jnp.issubdtype(v.dtype, jnp.integer)}
 
     @property
+    def lengths(self) -> set[int]:
+        return {v.shape[-2] for v in jax.tree.leaves(self.params) if np.ndim(v) > 1}
+
+    @property
     def ys(self) -> np.ndarray | None:
         leaves = [v for v in jax.tree.leaves(self.program.ys) if is_array(v)]
         is_labels = len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.number)

@@ -2,6 +2,7 @@
 
 all of them changed               an output that stays does not read them
 all but the padding changed       an output that stays reads where the padding is, and no more
+none beyond the rows of a table   an output that stays, or was nan, looks up what is not there
 """
 
 from typing import NamedTuple
@@ -19,6 +20,34 @@ class Unread(NamedTuple):
 
     path: str
     padding: int | None  # the number that fills up its rows
+
+
+class Beyond(NamedTuple):
+    """An input of integers that reaches beyond the table in which it is looked up."""
+
+    path: str
+    highest: int
+    rows: int
+    read: str  # as what those beyond are read
+
+
+def beyond_of(trial: Trial) -> Beyond | None:
+    """Return the input whose numbers have no row; None if all do, or it is not known."""
+    first = trial.first
+    for path, tokens in {} if first is None or trial.is_random else trial.tokens.items():
+        highest = int(tokens.max(initial=0))
+        # The table has as many rows as one of these, or fewer; at one below nothing is the same.
+        for rows in sorted((v for v in trial.lengths if 1 < v <= highest), reverse=True):
+            inside = trial.output({path: tokens.clip(max=rows - 1)})
+            if inside is None:
+                break
+            is_nan = bool(np.isfinite(inside).all() and np.isnan(first).any())
+            if not is_nan and not np.array_equal(inside, first, equal_nan=True):
+                break
+            other = trial.output({path: np.where(tokens < rows, tokens, rows - 2)})
+            if other is not None and not np.array_equal(inside, other, equal_nan=True):
+                return Beyond(path, highest, rows, "nan" if is_nan else "its last row")
+    return None
 
 
 def unread_of(trial: Trial) -> Unread | None:

@@ -41,6 +41,11 @@ class Trial(ABC):
         return {}
 
     @property
+    def lengths(self) -> set[int]:
+        """The numbers of rows of all parameters, if what is beyond them is no error."""
+        return set()
+
+    @property
     @abstractmethod
     def ys(self) -> np.ndarray | None:
         """The labels, if they are one array."""

@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 FRAMEWORKS = (
@@ -28,6 +29,12 @@ def is_library(file: str) -> bool:
         (True, False)
     """
     return _is_nobodys(file) or _is_installed(file)
+
+
+def line_of(error: BaseException) -> str:
+    """Return the last line of the user's that an error came through, as in " at mine.py:7"."""
+    frames = [v for v in extract_tb(error.__traceback__) if not is_library(v.filename)]
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def origin(frames: Iterable[Any]) -> Any | None:

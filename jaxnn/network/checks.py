@@ -8,7 +8,7 @@ counts layers of the run alone: `check_depth` converts, once.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from ..arrays.arguments import Shape, misfit
 from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.rows import in_bfloat16, is_narrow
 from ..texts import counted, in_words, told
@@ -137,25 +138,36 @@ class _OfOutput:
 
 
 @contextmanager
-def calling_loss(ys: PyTree, count: int) -> Iterator[None]:
-    """Say of an error in a loss that no labels, a plain list, or their number may be why."""
+def calling_loss(
+    ys: PyTree, count: int, output: Any, tried: Callable[[Shape], Any]
+) -> Iterator[None]:
+    """Say of an error in a loss that no labels, a plain list, or their shape may be why."""
+
+    # tried: calls the loss with labels of another shape.
+    def takes(other: Shape) -> bool:
+        try:
+            tried(other)
+        except Exception:
+            return False
+        return True
+
     try:
         yield
     except Exception as error:
         is_plain = isinstance(ys, list) and not any(hasattr(v, "shape") for v in ys)
-        shape = getattr(ys, "shape", None)
+        shape = tuple(getattr(ys, "shape", ()))
+        hint: str | None = "expected what the loss takes next to the output, got "
         if ys is None:
-            got = "none"
+            hint += "none"
         elif is_plain:
-            got = f"the list {told(ys)}, which is no array"
-        elif shape is not None and tuple(shape[:1]) != (count,):
-            got = f"shape {tuple(shape)} for {counted(count, 'example')}"
+            hint += f"the list {told(ys)}, which is no array"
+        elif shape and shape[:1] != (count,):
+            hint += f"shape {shape} for {counted(count, 'example')}"
         else:
+            hint = misfit(takes, shape, getattr(output, "shape", ())) if not takes(shape) else None
+        if hint is None:
             raise
-        raise ValueError(
-            f"ys: expected what the loss takes next to the output, got {got}; with it the loss "
-            f"ends in {in_words(error)}"
-        ) from error
+        raise ValueError(f"ys: {hint}; with it the loss ends in {in_words(error)}") from error
 
 
 def _takes(loss: Any, count: int) -> bool:

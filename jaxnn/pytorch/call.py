@@ -37,11 +37,16 @@ class Call(NamedTuple):
             return value, None
         if output is None:
             raise ValueError("module: expected its forward to return an output, got None")
+
+        def tried(shape: tuple[int, ...]) -> Any:
+            return loss(for_criterion(loss, output), ys.new_zeros(shape))
+
+        prediction = prediction_of(output)
         try:
-            with refusing_pairs(prediction_of(output), ys), calling_loss(ys, examples):
+            with refusing_pairs(prediction, ys), calling_loss(ys, examples, prediction, tried):
                 value = loss(for_criterion(loss, output), ys)
         except (IndexError, RuntimeError) as error:  # as torch has it of a number of no class
-            if (outside := number_outside(prediction_of(output), ys)) is None:
+            if (outside := number_outside(prediction, ys)) is None:
                 raise
             raise ValueError(outside) from error
         if is_tensor(value) and tuple(value.shape[:1]) == (examples,):

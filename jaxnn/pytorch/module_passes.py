@@ -35,6 +35,7 @@ from .gradient_reach import Stopped, stopped
 from .graphs import log_branches
 from .hooks import CutState, StateRecorder, TensorHooks, has_steps_first, numbered
 from .inputs import entered, entering
+from .misfits import named_misfits
 from .module_calls import Calls, MultiplyAdds
 from .operations import Operations, Reader, Recognised
 from .recurrent import Recurrent, RecurrentSteps
@@ -100,7 +101,8 @@ def measured(
         acting = acting_hooks(entering_call)
         return entering_call, acting, run(entering_call, acting)
 
-    call, acting, first = entered(run_with)
+    with named_misfits(module):
+        call, acting, first = entered(run_with)
     first = first._replace(notes=(*first.notes, *_on_hooks(acting)))
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:

@@ -35,7 +35,7 @@ from ...arrays.rows import (
     with_largest,
 )
 from ...arrays.spread import everywhere, highest, iota, pcast_like, vary_over, varying, zeros
-from ...chain.chain import Link, Pattern, hint_of_one
+from ...chain.chain import Link, Pattern, hint_of
 from ...chain.parameter_handover import LayerWeights
 from ...chain.state import riders
 from ...jaxpr.example_independence import keeps_apart
@@ -194,7 +194,7 @@ def applied(link: Link, arrays: PyTree, state: PyTree) -> Any:
         return link(arrays, state)
     except Exception as error:
         takes_batches = not any(part.each for part in link.parts)
-        hint = hint_of_one(link, arrays, state, error) if takes_batches else None
+        hint = hint_of(link, arrays, state, error, may_be_one=takes_batches)
         if hint is None:
             error.add_note(f"This is in layer {link.label} of the chain.")
             raise

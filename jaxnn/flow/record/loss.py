@@ -108,7 +108,11 @@ def _in_float32(tree: PyTree) -> Any:
 
 def mean_of(loss: Loss, output: PyTree, ys: PyTree, count: int) -> Array:
     """Return the mean loss of a batch; ValueError for a loss of another shape or dtype."""
-    with calling_loss(ys, count):
+
+    def tried(shape: tuple[int, ...]) -> Any:
+        return jax.eval_shape(loss, output, jax.ShapeDtypeStruct(shape, ys.dtype))
+
+    with calling_loss(ys, count, output, tried):
         losses = loss(output, ys)
     if not is_float(losses) or losses.shape[:1] not in ((), (count,)):
         is_array = hasattr(losses, "shape")

@@ -56,6 +56,23 @@ def loss(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
+    "beyond",
+    "The numbers in {path} reach {highest}, and the table in which they are looked up has {rows} "
+    "rows: those beyond are read as {read}.",
+    advises="Count them from 0, or give the table {needed} rows.",
+    rank=BROKEN,
+)
+def beyond(judged: Judged) -> Iterator[Sight]:
+    """Integers beyond their table.
+
+    The output stays the same, or becomes a number, if all integers of an input that are beyond the
+    rows of some parameter become its last row.
+    """
+    if (seen := judged.evidence.beyond) is not None:
+        yield Sight(1, seen.path, seen._asdict() | {"needed": seen.highest + 1})
+
+
+@FINDINGS.rule(
     "nan",
     "Parameters are {what}: {paths}, from layer {layer} on.",
     advises=BLOWN_UP,

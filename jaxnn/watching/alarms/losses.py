@@ -45,7 +45,7 @@ FEWEST_LABELS = 8  # of a batch
 
 @ALARMS.rule(
     "spike",
-    says="the loss is {loss:.3g} since step {since}, and was {usual:.3g} before{cause}",
+    says="the loss is {loss:.3g}{cause}; before step {since} it was {usual:.3g}",
     advises="Look at the batch of that step; try clipping, or a smaller learning rate from a "
     "checkpoint before it.",
     every_step=True,
@@ -101,7 +101,7 @@ def _large_step(seen: Measurements, begins: int) -> str:
         times = 0.0 if np.isnan(sizes[-1]) else sizes[-1] - np.nanmedian(sizes)
         if times > LARGER:
             article = "an" if name == "update" else "a"
-            return f", after {article} {name} {10**times:.3g} times as large as usual"
+            return f" after {article} {name} {10**times:.3g} times as large as usual"
     return ""
 
 

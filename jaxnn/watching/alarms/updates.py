@@ -62,7 +62,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
         skipped="no parameter has moved in {steps} steps: the gradient that the optimiser is to "
         "take is infinite, and the step is skipped: the loss scale may be too large",
         one="{array} has not moved in {steps} steps, although its gradient is not zero",
-        since="{array} is frozen since step {since} (requires_grad=False), and moved before",
+        since="{array} has been frozen since step {since} (requires_grad=False), and moved before",
     ),
     advises="A step size above 0, also for each group; the optimiser's step called, and what it "
     "returns handed on; where gradients are infinite, a smaller loss scale, or one that adapts; if "
@@ -113,9 +113,9 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
     "schedule",
     says=one_of(
         "how",
-        zero="every update is exactly zero since step {since}, although the gradient is not: the "
-        "step size is 0",
-        one="{array} has stayed as it is since step {since}, although its gradient is not zero, "
+        zero="every update has been exactly zero since step {since}, although the gradient is "
+        "not: the step size is 0",
+        one="{array} has not moved since step {since}, although its gradient is not zero, "
         "others move and it moved before: its step size is 0",
         falls="a step is {times:,.0f} times smaller than at step {since}, because the step size "
         "has fallen: if that goes on, all further steps together change half of the weights by "
@@ -316,8 +316,8 @@ def _shrinks(seen: Measurements) -> np.ndarray:
     "slow",
     says=one_of(
         "extent",
-        all="‖update‖ / ‖θ‖ is {ratio:.1g} in half of all weights since the first step, and the "
-        "loss has not fallen: the step is too small",
+        all="‖update‖ / ‖θ‖ has been {ratio:.1g} in half of all weights since the first step, and "
+        "the loss has not fallen: the step is too small",
         one="‖update‖ / ‖θ‖ of {array} is {ratio:.1g}, and {median:.1g} in half of all weights, "
         "though its Δ is no smaller than theirs: its step is too small",
     ),
