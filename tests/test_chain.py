@@ -429,9 +429,12 @@ def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
 
 
 def test_an_error_within_a_layer_keeps_its_message_and_has_a_name(rng):
-    with pytest.raises(TypeError, match="dot_general") as error:
-        flow_of([(dense, drawn(rng, 3, 3))], rng.normal(size=(B, N)), np.ones((B, 3)))
-    assert error.value.__notes__[0] == "This is in layer dense of the chain."
+    wide, ones = rng.normal(size=(B, N)), np.ones((B, 3))
+    with pytest.raises(ValueError, match=r"layer dense: expected .* \(5, 3\), got .* dot_general"):
+        flow_of([(dense, drawn(rng, 3, 3))], wide, ones)
+    with pytest.raises(AttributeError, match="none") as error:
+        flow_of([(lambda p, z: z.none, drawn(rng, 3, 3))], wide, ones)
+    assert error.value.__notes__[0] == "This is in layer 1 (<lambda>) of the chain."
 
 
 @pytest.mark.slow
