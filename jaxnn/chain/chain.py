@@ -467,8 +467,8 @@ def hint_of(
     sizes = [size for v in jax.tree.leaves(arrays) for size in v.shape]
     for i, v in enumerate(leaves):
 
-        def takes_shape(shape: Shape, i: int = i, dtype: Any = v.dtype) -> bool:
-            others = [*leaves[:i], jax.ShapeDtypeStruct(shape, dtype), *leaves[i + 1 :]]
+        def takes_shape(shape: Shape, i: int = i, v: Any = v) -> bool:
+            others = [*leaves[:i], resized(v, shape), *leaves[i + 1 :]]
             return takes(jax.tree.unflatten(structure, others))
 
         if (hint := misfit(takes_shape, v.shape, sizes)) is not None:

@@ -34,7 +34,9 @@ class Beyond(NamedTuple):
 def beyond_of(trial: Trial) -> Beyond | None:
     """Return the input whose numbers have no row; None if all do, or it is not known."""
     first = trial.first
-    for path, tokens in {} if first is None or trial.is_random else trial.tokens.items():
+    if first is None or trial.is_random:
+        return None
+    for path, tokens in trial.tokens.items():
         highest = int(tokens.max(initial=0))
         # The table has as many rows as one of these, or fewer; at one below nothing is the same.
         for rows in sorted((v for v in trial.lengths if 1 < v <= highest), reverse=True):

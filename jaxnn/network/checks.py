@@ -156,15 +156,16 @@ def calling_loss(
     except Exception as error:
         is_plain = isinstance(ys, list) and not any(hasattr(v, "shape") for v in ys)
         shape = tuple(getattr(ys, "shape", ()))
-        hint: str | None = "expected what the loss takes next to the output, got "
+        got = ""
         if ys is None:
-            hint += "none"
+            got = "none"
         elif is_plain:
-            hint += f"the list {told(ys)}, which is no array"
+            got = f"the list {told(ys)}, which is no array"
         elif shape and shape[:1] != (count,):
-            hint += f"shape {shape} for {counted(count, 'example')}"
-        else:
-            hint = misfit(takes, shape, getattr(output, "shape", ())) if not takes(shape) else None
+            got = f"shape {shape} for {counted(count, 'example')}"
+        hint = f"expected what the loss takes next to the output, got {got}" if got else None
+        if hint is None and not takes(shape):
+            hint = misfit(takes, shape, getattr(output, "shape", ()))
         if hint is None:
             raise
         raise ValueError(f"ys: {hint}; with it the loss ends in {in_words(error)}") from error

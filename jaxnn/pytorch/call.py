@@ -26,7 +26,8 @@ class Call(NamedTuple):
         """Return the tensor to go down from, and its cotangent; None for that of a number."""
         if self.cotangent is not None:
             return _with_cotangent(output, self.cotangent)
-        ys, loss = self.ys, self.loss
+        ys: Any = self.ys
+        loss = self.loss
         if loss is None:
             value = own_loss(output)
             if value is None:

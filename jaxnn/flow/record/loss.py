@@ -22,6 +22,7 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.rows import at_least_float32, floats, is_float
 from ...chain.label_pairs import refuse_pairs
+from ...jaxpr.program import resized
 from ...network.checks import calling_loss
 from ...network.network import Network
 from ...network.tasks import label_rows
@@ -110,7 +111,7 @@ def mean_of(loss: Loss, output: PyTree, ys: PyTree, count: int) -> Array:
     """Return the mean loss of a batch; ValueError for a loss of another shape or dtype."""
 
     def tried(shape: tuple[int, ...]) -> Any:
-        return jax.eval_shape(loss, output, jax.ShapeDtypeStruct(shape, ys.dtype))
+        return jax.eval_shape(loss, output, resized(ys, shape))
 
     with calling_loss(ys, count, output, tried):
         losses = loss(output, ys)
