@@ -268,12 +268,16 @@ def test_the_change_that_makes_it_learn_is_the_advice_and_what_was_changed_in_va
         "Take labels.",
     )
     # Steps hide faults of the end and the data, whose findings stand.
-    steps = Trials((trial("step", value=0.9), in_vain), Score(0.1, ""), trial("step", value=0.9))
+    best = trial("step", value=0.9)
+    steps = Trials((best, in_vain), Score(0.1, ""), best)
     assert concluded(STAYS, [inputs, rate], steps).advice == "Divide."
     nothing = Trials((in_vain,), Score(0.1, "R² 0.10"))
     without = concluded(STAYS, [twice, rate], nothing)
     assert without.upheld == (twice, rate)
-    assert without.advice == "Take skips."  # what was not tried
+    assert without.advice == "Take skips."
+    assert without.sentences[-1] == "Not confirmed by a trial: Take skips."
+    of_step = concluded(STAYS, [twice, rate], Trials((best,), Score(0.1, ""), best))
+    assert of_step.sentences[-2:] == ("Take step.", "Not confirmed by a trial: Leave it out.")
     assert without.sentences[1] == "Tried in vain: 1 change (print checkup.trials)."
     later = Trials((), Score(0.8, "R² 0.80"))
     assert concluded(STAYS, trials=later).sentences[1] == "It learns in 240 steps: R² 0.80."

@@ -753,6 +753,11 @@ CASES = {
     "a loss that is least where nothing fits": at_end(
         "inverted", an_end(rises=True), healthy=an_end()
     ),
+    "an optimiser that goes up": Case(
+        "uphill",
+        replace(an_end(), uphill=True),
+        replace(an_end(rises=True), uphill=True),  # the negative of a loss
+    ),
     "a loss of the code alone": at_end(
         "unlabelled",
         replace(an_end(sees_labels=False, ends_at_zeros=True), data=AUTOENCODER),

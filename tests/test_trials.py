@@ -224,6 +224,25 @@ def test_optimisers_without_decay_and_their_step_sizes():
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "is_uphill"),
+    [
+        (optax.chain(optax.scale_by_adam(), optax.scale(0.01)), True),
+        (optax.chain(optax.identity(), optax.scale_by_schedule(lambda i: 0.1 * i)), True),
+        (optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1)), False),
+        (None, False),
+    ],
+)
+def test_an_optimiser_that_goes_up_the_loss(optimizer, is_uphill):
+    given = setup().but(optimizer=optimizer)
+    assert given.tools.goes_uphill(given) is is_uphill
+    losses = {}
+    for one in (given, CHANGES["minus update"].of(given)):
+        learner = one.learner()
+        losses[one.times] = [learner.step(Batch(XS, YS)) for _ in range(4)]
+    assert (losses[1][-1] > losses[1][0]) is (losses[-1][-1] < losses[-1][0]) is is_uphill
+
+
 def test_a_learner_of_larger_steps_is_one_of_a_larger_step_size():
     p = params()
     larger = [setup(p=p, times=10.0).learner(), setup(p=p, optimizer=optax.sgd(1.0)).learner()]
@@ -283,7 +302,7 @@ def test_a_race_in_jax(monkeypatch):
     few = ("no activation", "labels", "step")
     monkeypatch.setattr(race, "CHANGES", {name: CHANGES[name] for name in few})
     ys = 4 * YS + 5
-    trials = raced(setup(squashed, ys=ys, loss=mean_square), 1.0)
+    trials = raced(setup(squashed, ys=ys, loss=mean_square), 1.0, 40.0)
     assert trials.answer.names == ("no activation",)
     assert trials.as_it_is.value < 0 < 0.9 < trials.answer.score.value
     assert {"step"} <= trials.in_vain
@@ -292,13 +311,14 @@ def test_a_race_in_jax(monkeypatch):
     assert all(one.learner is one.setup is None for one in trials.tried)  # no copies are kept
 
 
-def test_a_race_ends_with_the_time(monkeypatch):
-    monkeypatch.setattr(race, "SECONDS", (0.0, 0.0))
-    trials = raced(setup(), 1.0)
+def test_a_race_ends_with_the_time():
+    trials = raced(setup(), 1.0, seconds=0.0)
     assert trials.tried == ()
     assert str(trials).endswith("(0 steps)")  # as it is
     (said,) = trials.sentences()
-    assert said == "Not all changes were tried: the 0 seconds of processor time were over."
+    assert (
+        said == "Not all changes were tried: the 0 seconds of processor time were over (seconds=)."
+    )
 
 
 # PyTorch
@@ -330,7 +350,7 @@ def ill(torch, fault, seed=0):
             if isinstance(m, nn.Linear):
                 nn.init.zeros_(m.weight)
     parameters = model[-1].parameters() if fault == "all learn" else model.parameters()
-    optimizer = torch.optim.SGD(parameters, rate)
+    optimizer = torch.optim.SGD(parameters, rate, maximize=fault == "maximize")
     if fault == "all learn":
         model[-1].requires_grad_(True).weight.data.zero_()
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
@@ -349,6 +369,20 @@ def test_a_checkup_names_the_change_that_makes_it_learn(torch, fault):
     said = f"It learns{part} with {result.trials.answer.says}: {result.trials.answer.score.text}."
     assert str(result).splitlines()[1] == said
     assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+@pytest.mark.slow
+def test_a_maximum_is_named_unless_the_loss_is_the_negative_of_one(torch):
+    model, optimizer, xs, ys, loss = ill(torch, "maximize")
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss)
+    assert result.trials.answer.names == ("minus update",)
+    assert "goes up the loss" in str(result)
+    exec(result.trials.answer.code, {"optimizer": optimizer})
+    assert not optimizer.param_groups[0]["maximize"]
+    optimizer.param_groups[0]["maximize"] = True
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=lambda o, y: -loss(o, y))
+    assert result.trials.learns
+    assert not {found.rule for found in result.found} & {"uphill", "inverted"}
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ class Evidence:
     unread: Unread | None = None
     beyond: Beyond | None = None
     held_out: HeldOut | None = None  # of a checkup, whose copy has learned half of the examples
+    uphill: bool = False  # of a checkup, whose optimiser adds what has the sign of the gradient
 
     @classmethod
     def of(cls, trial: Trial) -> "Evidence":

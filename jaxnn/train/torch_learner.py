@@ -39,7 +39,7 @@ class TorchLearner(Learner):
     def copy(self) -> tuple[Program, Any, list[Tensor]]:
         """The copy that takes the steps, its optimiser, and what has gradients."""
         module, optimizer = copies(self.program)
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups if self.program.step is None else ():
             group["lr"] = group["lr"] * self.times
         in_optimizer = (p for group in optimizer.param_groups for p in group["params"])
         parameters = {id(p): p for p in (*module.parameters(), *in_optimizer)}
@@ -70,10 +70,13 @@ class TorchLearner(Learner):
 
     def _own_step(self, batch: Batch) -> float:
         """Take a step as the user's function does; return the loss that it returns."""
-        copy, optimizer, _ = self.copy
+        copy, optimizer, learned = self.copy
         watch = self.watch
+        before = [] if self.times == 1 else [(p, p.detach().clone()) for p in learned]
         with nullcontext() if watch is None else watch.stepping(self.taken, *batch) as begun:
             value = copy.step(copy.model, optimizer, *batch)
+        for p, old in before:
+            p.data.sub_(old).mul_(self.times).add_(old)
         if not hasattr(value, "__float__"):
             raise TypeError(
                 "step: expected step(model, optimizer, xs, ys) to return the loss, a number, "

@@ -249,7 +249,7 @@ def evaluation_mode(setup: Setup) -> Setup | None:
     return setup.tools.in_mode(setup, False)
 
 
-# The step of the user's own
+# The step
 
 
 @change(
@@ -273,10 +273,12 @@ def no_clip(setup: Setup) -> Setup | None:
     "minus update",
     "Change the sign of the update: the step goes uphill.",
     says="the sign of the update changed",
+    code="{code}",
 )
-def minus_update(setup: Setup) -> Setup | None:
+def minus_update(setup: Setup) -> Setup:
     """A step the other way."""
-    return None if setup.program.step is None else setup.tools.with_minus_update(setup)
+    code = "" if setup.program.step else setup.tools.turns_update
+    return setup.but(times=-setup.times).saying(code=code)
 
 
 # Sizes of inputs, labels and outputs
@@ -411,7 +413,9 @@ def resized(setup: Setup, times: float) -> Setup:
     size, times = setup.tools.step_size(setup), setup.times * times
     said = f"steps {to_digits(times, 2):g} times as large"
     if size:
-        said = f"a step size of {to_digits(size * times, 2):g} instead of {to_digits(size, 2):g}"
+        said = (
+            f"a step size of {to_digits(size * abs(times), 2):g} instead of {to_digits(size, 2):g}"
+        )
     return setup.but(times=times).saying(step=said)
 
 

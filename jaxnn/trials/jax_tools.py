@@ -23,10 +23,13 @@ from .setup import Setup
 from .tools import Tools
 
 LINEAR = AFFINE | SUMS | SHAPES | CASTS  # what is no activation, such as a factor
+WARM = 2  # steps, of which the first may be one of size 0
 SMALL = 1e-3  # times a gradient: what tells an optimiser that normalises from one that does not
 
 
 class JaxTools(Tools):
+    turns_update = "optimizer = optax.chain(optimizer, optax.scale(-1.0))"
+
     def prediction(self, output: Any) -> Any:
         (v,) = jax.tree.leaves(output)
         return v
@@ -100,14 +103,9 @@ class JaxTools(Tools):
         moved = [bool(np.any(v)) for v in jax.tree.leaves(updates)]
         return None if all(moved) or not any(moved) else self.with_adam(setup)
 
-    def with_minus_update(self, setup: Setup) -> Setup:
-        step = setup.program.step
-
-        def turned(params: PyTree, state: PyTree, xs: PyTree, ys: PyTree) -> Any:
-            after, state, value = step(params, state, xs, ys)
-            return jax.tree.map(lambda p, q: 2 * p - q, params, after), state, value
-
-        return setup.but(step=turned)
+    def goes_uphill(self, setup: Setup) -> bool:
+        optimizer = setup.program.optimizer
+        return optimizer is not None and bool(_first_update(optimizer, [1.0], steps=WARM)[0] > 0)
 
     def with_class_each(self, setup: Setup, classes: int) -> Setup | None:
         program, rng = setup.program, np.random.default_rng(1)
@@ -147,11 +145,15 @@ class Undecayed(OtherOptimizer):
         return self.optimizer.update(gradient, state, zeros, **extra)
 
 
-def _first_update(optimizer: Any, gradient: list[float], parameter: float = 0.0) -> np.ndarray:
-    """Return what the first step adds to parameters; nan if it takes more than a gradient."""
+def _first_update(
+    optimizer: Any, gradient: list[float], parameter: float = 0.0, steps: int = 1
+) -> np.ndarray:
+    """Return what the last of some steps adds to parameters; nan if it takes more than these."""
     p = jnp.full(len(gradient), parameter, jnp.float32)
     try:
-        updates, _ = optimizer.update(jnp.asarray(gradient, jnp.float32), optimizer.init(p), p)
+        state = optimizer.init(p)
+        for _ in range(steps):
+            updates, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, p)
         return np.asarray(updates, np.float64)
     except Exception:  # of an optimiser that knows the parameters by name
         return np.full(len(gradient), np.nan if any(gradient) else 0.0)

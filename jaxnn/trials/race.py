@@ -5,7 +5,8 @@
     cures that keep the gradient -> each trained with some step sizes -> the better half for more
     -> mean losses on the way, by which they are ranked
 
-Rounds are counted in steps, so that the answer does not depend on the machine; the clock ends it.
+Rounds are counted in steps, so that the answer does not depend on the machine; the clock ends it,
+and makes them shorter where steps are so slow that else few changes would be tried.
 Where no change makes the program learn, the best are made two by two. A mean loss tells how soon it
 falls: in the end several cures have learned all by heart. That is successive halving (Jamieson and
 Talwalkar 2016, arXiv:1502.07943).
@@ -35,6 +36,9 @@ from .setup import Attempt, Setup
 log = logging.getLogger("jaxnn.trials")
 
 ROUNDS = 60, 240  # steps
+SHORTER = 1, 2, 4  # times, of networks whose steps are slow
+PROBE = 10  # steps by which they are timed
+WAIT = 2.0  # times what the rehearsal took
 FEWEST = 6  # changes that stay
 MARGIN = 0.25  # of scores, between a program that learns and one that does not
 LEAST = 0.4  # score of a program that learns
@@ -45,7 +49,7 @@ NEAR = 0.8  # of what the best change gains: what is as good
 BEST = 3  # changes that are made two by two
 OF_STEPS = frozenset(("step", "adam"))
 FINER = 1 / 3, 3.0  # times the step size that does
-SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX
+SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX, at least
 AS_IT_IS = Change("as it is", lambda setup: setup, "", "nothing changed")
 SHOWN = 12  # rows of a printed table
 BAR = "#3b82c4"  # colour of a score
@@ -241,6 +245,10 @@ class Trials:
         helps |= OF_STEPS if helps & OF_STEPS else set()  # with other steps it learns
         return frozenset(name for one in done for name in one.names) - helps
 
+    def confirms(self, changes: Iterable[str]) -> bool:
+        """Tell whether it learns better with one of some changes."""
+        return any(self._is_better(one) and {*one.names}.issubset(changes) for one in self.tried)
+
     def _is_better(self, one: Tried) -> bool:
         return one.value >= max(self.as_it_is.value, 0.0) + MARGIN
 
@@ -282,15 +290,20 @@ class Trials:
 
 
 def raced(
-    setup: Setup, reference: float, named: Sequence[str] = (), hinted: Sequence[str] = ()
+    setup: Setup,
+    reference: float,
+    seconds: float,
+    named: Sequence[str] = (),
+    hinted: Sequence[str] = (),
 ) -> Trials:
     """Return what changes do to a program that does not learn.
 
     Args:
+        seconds: of the processor, at most.
         named: changes that are told before others, and tried first.
         hinted: changes that are tried next, while there is time.
     """
-    race = _Race(setup, reference, named, hinted)
+    race = _Race(setup, reference, seconds, named, hinted)
     ended = ""
     with setup.tools.cheaply(setup):
         try:
@@ -298,7 +311,7 @@ def raced(
         except KeyboardInterrupt:
             ended = "it was stopped"
         except TimeoutError:
-            ended = f"the {race.seconds:g} seconds of processor time were over"
+            ended = f"the {seconds:.3g} seconds of processor time were over (seconds=)"
     done = [one for one in race.tried if one.score is not NOT_KNOWN or one.reason]
     best_first = sorted(done, key=lambda one: -one.value)
     for one in race.tried:
@@ -307,18 +320,23 @@ def raced(
     return Trials(tuple(best_first), as_it_is.score, race.answer, ended, as_it_is.steps)
 
 
+@dataclass
 class _Race:
     """A race in progress."""
 
-    def __init__(self, setup: Setup, reference: float, named: Sequence[str], hinted: Sequence[str]):
-        self.setup, self.reference, self.named = setup, reference, named
+    setup: Setup
+    reference: float
+    seconds: float
+    named: Sequence[str]
+    hinted: Sequence[str]
+
+    def __post_init__(self) -> None:
         names = [one.name for one in ordered()]
-        self.rest = [name for name in (*hinted, *names) if name not in named]
-        self.order = [*dict.fromkeys((*named, *names))]
-        self.seconds = SECONDS[not setup.program.of_torch]
+        self.rest = [name for name in (*self.hinted, *names) if name not in self.named]
+        self.order = [*dict.fromkeys((*self.named, *names))]
         self.until = time.process_time() + self.seconds
         self.tried: list[Tried] = []
-        self.as_it_is = Tried.of(AS_IT_IS, setup)
+        self.as_it_is = Tried.of(AS_IT_IS, self.setup)
 
     @property
     def answer(self) -> Tried | None:
@@ -327,22 +345,33 @@ class _Race:
 
     def run(self) -> None:
         """Try changes: those named, all, the best two by two, and step sizes between."""
-        self._train([self.as_it_is], ROUNDS[0])
+        first, last = self._rounds()
+        self._train([self.as_it_is], first)
         if self.as_it_is.value >= ENOUGH:
             return
-        self._train(self._entered(made_of(self.setup, self.named)), ROUNDS[-1])
+        self._train(self._entered(made_of(self.setup, self.named)), last)
         if any(one.value >= SURE for one in self.tried):
             return
-        begun = self._train(self._entered(made_of(self.setup, self.rest)), ROUNDS[0])
-        self._train([self.as_it_is], ROUNDS[-1])
+        begun = self._train(self._entered(made_of(self.setup, self.rest)), first)
+        self._train([self.as_it_is], last)
         if self.as_it_is.value >= ENOUGH:
             return
-        self._train(_best(begun, max(FEWEST, len(begun) // 2)), ROUNDS[-1])
+        self._train(_best(begun, max(FEWEST, len(begun) // 2)), last)
         if self.answer is None:
             made = self._entered(_pairs(self.tried, self.order, self.named))
-            self._train(_best(self._train(made, ROUNDS[0]), FEWEST), ROUNDS[-1])
+            self._train(_best(self._train(made, first), FEWEST), last)
         if (answer := self.answer) is not None and answer.names[-1] == "step":
-            self._train(self._entered(_finer(answer, times) for times in FINER), ROUNDS[-1])
+            self._train(self._entered(_finer(answer, times) for times in FINER), last)
+
+    def _rounds(self) -> tuple[int, int]:
+        """Return the steps of both rounds, of which the first is to take half of the time."""
+        self._train([self.as_it_is], 1)  # which a program may be compiled for
+        begun = time.process_time()
+        self._train([self.as_it_is], PROBE)
+        of_step = (time.process_time() - begun) / PROBE
+        most = self.seconds / 2 / max(of_step * len(self.order), 1e-9)
+        times = next((v for v in SHORTER if ROUNDS[0] / v <= most), SHORTER[-1])
+        return ROUNDS[0] // times, ROUNDS[-1] // times
 
     def _entered(self, made: Iterable[Tried]) -> Iterator[Tried]:
         """Yield changes as they are made, each a copy of the network."""

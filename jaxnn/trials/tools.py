@@ -16,6 +16,8 @@ Loss = Callable[[Any, Any], Any]
 class Tools(ABC):
     """Operations on arrays of a framework, and changes of its networks and optimisers."""
 
+    turns_update: str  # code that has an optimiser step the other way
+
     # Arrays
 
     @abstractmethod
@@ -123,8 +125,8 @@ class Tools(ABC):
         """Return it with weights as they are usually drawn."""
 
     @abstractmethod
-    def with_minus_update(self, setup: Setup) -> Setup:
-        """Return it with a step of the user's own that goes the other way."""
+    def goes_uphill(self, setup: Setup) -> bool:
+        """Tell whether its optimiser adds to parameters what has the sign of their gradient."""
 
     def with_zero_grad(self, setup: Setup) -> Setup | None:
         """Return it with gradients of zero before a step of the user's own."""

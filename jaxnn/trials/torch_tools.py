@@ -30,6 +30,10 @@ MOVES = frozenset(("squeeze", "unsqueeze", "reshape", "view", "flatten", "__geti
 
 
 class TorchTools(Tools):
+    turns_update = (
+        'for group in optimizer.param_groups:\n    group["maximize"] = not group["maximize"]'
+    )
+
     def prediction(self, output: Any) -> Any:
         return prediction_of(output)
 
@@ -128,18 +132,12 @@ class TorchTools(Tools):
         torch.manual_seed(1)
         return _edited(setup, edit)
 
-    def with_minus_update(self, setup: Setup) -> Setup:
-        step = setup.program.step
-
-        def turned(model: Module, optimizer: Any, xs: Any, ys: Any) -> Any:
-            before = [p.detach().clone() for p in model.parameters()]
-            value = step(model, optimizer, xs, ys)
-            with torch.no_grad():
-                for p, old in zip(model.parameters(), before, strict=True):
-                    p.copy_(2 * old - p)
-            return value
-
-        return setup.but(step=turned)
+    def goes_uphill(self, setup: Setup) -> bool:
+        _, optimizer = copies(setup.program)
+        return all(
+            bool(group.get("maximize")) != (group.get("lr", 0) < 0)
+            for group in optimizer.param_groups
+        )
 
     def with_zero_grad(self, setup: Setup) -> Setup | None:
         step = setup.program.step

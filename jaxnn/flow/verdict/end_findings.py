@@ -378,6 +378,25 @@ def mixes(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
+    "uphill",
+    "The optimiser goes up the loss: the product of its update and the gradient is positive.",
+    advises="Change the sign of the update, as by maximize=False in PyTorch, or a negative factor "
+    "at the end of a chain of optax.",
+    changes="minus update",
+    rank=END,
+)
+def uphill(judged: Judged) -> Iterator[Sight]:
+    """An update with the wrong sign.
+
+    In a checkup: in PyTorch all groups of parameters maximise, or have a step size below 0; in JAX
+    the second update for a parameter of 0 with gradients of 1 is above 0. Nothing is said of a loss
+    with the wrong sign, see `inverted`, whose negative is maximised.
+    """
+    if judged.evidence.uphill and _wrong_sign(judged.end) is None:
+        yield Sight()
+
+
+@FINDINGS.rule(
     "inverted",
     one_of(
         "how",
@@ -398,13 +417,17 @@ def inverted(judged: Judged) -> Iterator[Sight]:
     if the output is such. Another loss with labels 0 and 1 is larger where the output is the labels
     than where it is the opposite, and as small at outputs of 0.
     """
-    end = judged.end
-    if end and end.kind.constant < 0:
+    values = _wrong_sign(judged.end)
+    if values is not None and not judged.evidence.uphill:
+        yield Sight(len(judged.names), values=values)
+
+
+def _wrong_sign(end: End | None) -> dict[str, object] | None:
+    """Return what shows that a loss has the wrong sign; None if nothing does."""
+    if end is not None and end.kind.constant < 0:
         is_sure = end.kind.takes != kinds.CLASS_LOGS or end.sums_to_one == "logs"
-        if is_sure:
-            yield Sight(len(judged.names), values={"how": "slope", "takes": end.kind.takes})
-    elif end and end.rises:
-        yield Sight(len(judged.names), values={"how": "ends"})
+        return {"how": "slope", "takes": end.kind.takes} if is_sure else None
+    return {"how": "ends"} if end is not None and end.rises else None
 
 
 @FINDINGS.rule(
