@@ -131,9 +131,9 @@ class Checkup:
             where: says where the changes are that were tried.
         """
         advised = self._advised
-        confirmed = [advice for advice, is_confirmed in advised.items() if is_confirmed]
-        others = [f"Not confirmed by a trial: {advice}" for advice in advised.keys() - {*confirmed}]
-        advice = *confirmed[:1], *others[:1]
+        confirmed = [text for text, is_confirmed in advised.items() if is_confirmed][:1]
+        others = [text for text, is_confirmed in advised.items() if not is_confirmed][:1]
+        advice = *confirmed, *map("Not confirmed by a trial: {}".format, others)
         first = str(self.course), *(self.trials.sentences(where) if self.trials else ())
         said = islice(self._told(), MOST - len(advice))
         needs_cure = self.diagnosis.verdict.can_be_cured and not self.course.by_heart
