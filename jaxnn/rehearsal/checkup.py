@@ -248,7 +248,7 @@ def checkup(
     with live(), kept, few_runs(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
         diagnosis = diagnosed(program)
-        if program.step is None and (setup := Setup(program, batches)).tools.goes_uphill(setup):
+        if program.step is None and (setup := Setup(program, (*batches,))).tools.goes_uphill(setup):
             diagnosis = _knowing(diagnosis, uphill=True)
         first = learner(batches[0])
         constant = _constant_of(first, diagnosis, batches)
@@ -303,7 +303,9 @@ def _constant_of(learner: Learner, diagnosis: Diagnosis, batches: Sequence[Batch
 def _knowing(diagnosis: Diagnosis, **known: Any) -> Diagnosis:
     """Return a diagnosis with more evidence, if it has any."""
     evidence = diagnosis.evidence
-    more = None if evidence is None else replace(evidence, **known)
+    if evidence is None:
+        return diagnosis
+    more = replace(evidence, **known)
     return replace(diagnosis, evidence_of=lambda: more)
 
 
