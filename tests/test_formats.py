@@ -283,7 +283,7 @@ def test_equal_neighbours_are_one_line(twelve):
 
 
 def test_rows_have_the_cheapest_format_that_keeps_enough(twelve):
-    plan = jaxnn.plan(twelve, keep=0.99)
+    plan = jaxnn.plan(twelve)
     bits = {row["format"]: row["bits"] for row in plan.rows}
     assert bits == {"float8_e4m3fn": 8}
     rows = {(row["of"], row["layer"]): row for row in plan.rows}
@@ -292,9 +292,7 @@ def test_rows_have_the_cheapest_format_that_keeps_enough(twelve):
     for layer in range(1, 13):
         row = rows["delta", layer]
         same = kept[layer, row["format"], row["scaling"]]
-        assert row["kept"] == 1 - same["zero_square"] - same["overflow_square"] >= 0.99
-    (wide, *_) = jaxnn.plan(twelve, formats=["float16"], keep=1.0).rows
-    assert (wide["format"], wide["scaling"]) == ("float16", "tensor")
+        assert row["kept"] == 1 - same["zero_square"] - same["overflow_square"] >= 0.999
 
 
 def test_one_scale_of_the_loss_serves_all_layers_or_none(twelve):
@@ -313,15 +311,6 @@ def test_one_scale_of_the_loss_serves_all_layers_or_none(twelve):
     assert low <= scale <= high
     assert f"float8_e4m3fn with the loss multiplied by 2^{scale}" in str(plan)
     assert "<p>Δ, all layers" in plan._repr_html_()
-
-
-def test_what_is_asked_for_is_checked(twelve):
-    with pytest.raises(ValueError, match=r"formats: expected some of float16, .*, got 'half'"):
-        jaxnn.plan(twelve, formats=["half"])
-    with pytest.raises(ValueError, match=r"formats: expected some of .*, got 'float16'"):
-        jaxnn.plan(twelve, formats="float16")
-    with pytest.raises(ValueError, match=r"keep: expected a share above 0, at most 1, got 99.9"):
-        jaxnn.plan(twelve, keep=99.9)
 
 
 def test_a_diagnosis_has_the_plan(twelve):

@@ -19,7 +19,6 @@ KEEP = 0.999  # of the square norm
 # By name: what is counted.
 KINDS = ("delta", "state", "delta_parameter", "parameter")
 SCALED = ("delta", "delta_parameter")  # with the loss
-FORMATS_OF_ENTRIES = tuple(kind.name for kind in NARROW)
 
 
 class Kept(NamedTuple):

@@ -4,16 +4,15 @@ shares that each format keeps -> the cheapest that keeps enough, of each layer -
 neighbours as one line
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from ...texts import stretch_in_words, told
+from ...texts import stretch_in_words
 from ..formats.format_loss import (
-    FORMATS_OF_ENTRIES,
     KEEP,
     SCALED,
     Histogram,
@@ -22,7 +21,7 @@ from ..formats.format_loss import (
     loss_scale,
     scalings,
 )
-from ..formats.number_formats import NARROW, Format
+from ..formats.number_formats import NARROW
 from ..record.flow import Flow
 from ..view.table import assert_counted, assert_one, sentences_as_html
 
@@ -53,13 +52,11 @@ class Plan:
         Where no format keeps enough, it is float32, and kept is 1.
     windows: of each format the least and the largest k for which it keeps enough of every Δ in the
         whole network, with the loss multiplied by 2^k; None if there is no such k.
-    keep: the share that is enough.
     names: of the layers.
     """
 
     rows: tuple[Row, ...]
     windows: dict[str, tuple[int, int] | None]
-    keep: float
     names: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -85,13 +82,11 @@ class Plan:
             f"{name} {'at no scale' if at is None else f'2^{at[0]} to 2^{at[1]}'}"
             for name, at in self.windows.items()
         ]
-        if parts:
-            share = f"{100 * self.keep:.6g} %"
-            yield f"Scales of the loss that keep {share} of every Δ: {', '.join(parts)}."
+        yield f"Scales of the loss that keep {100 * KEEP:.6g} % of every Δ: {', '.join(parts)}."
 
 
-def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = FORMATS_OF_ENTRIES) -> Plan:
-    """Choose the cheapest number format for each layer that keeps its square norm.
+def plan(flow: Flow) -> Plan:
+    """Choose the cheapest number format for each layer that keeps 99.9 % of its square norm.
 
     A format keeps Σ x² over the entries that it makes neither zero nor too large, divided by Σ x²
     over all, of Δ, of the states, of parameters and of their Δ. Cheaper are fewer bits, then the
@@ -103,16 +98,13 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = FORMATS_OF_ENT
 
     Args:
         flow: measured with entries=True, of one network, and with known values (outside `jit`).
-        keep: the share of the square norm that is enough, above 0, at most 1.
-        formats: to choose from: float16, bfloat16, float8_e4m3fn, float8_e5m2.
 
     Returns:
         Plan; `print` it to read it. Equal neighbours are one line.
 
     Raises:
         TypeError: a traced flow, or one of several networks.
-        ValueError: a flow that was measured without entries=True, an unknown format, or another
-            share.
+        ValueError: a flow that was measured without entries=True.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -127,36 +119,22 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = FORMATS_OF_ENT
     """
     assert_one(flow)
     assert_counted(flow)
-    _check(keep, formats)
     entries = histograms(flow.entries)
-    kinds = [kind for kind in NARROW if kind.name in formats]
     deltas = [entries[what] for what in SCALED if what in entries]
-    scales = {kind: loss_scale(kind, deltas, keep) for kind in kinds}
+    scales = {kind: loss_scale(kind, deltas) for kind in NARROW}
 
     def rows(is_scaled: bool, scale: int) -> list[Row]:
         return [
             row
             for what, histogram in entries.items()
             if (what in SCALED) == is_scaled
-            for row in _rows(what, np.array(layers_of(flow, what)), histogram, kinds, scale, keep)
+            for row in _rows(what, np.array(layers_of(flow, what)), histogram, scale)
         ]
 
     powers = dict.fromkeys((0, *(scale.best for scale in scales.values())))
     chosen = min((rows(True, power) for power in powers), key=_cost)
     windows = {kind.name: scale.window for kind, scale in scales.items()}
-    return Plan((*chosen, *rows(False, 0)), windows, keep, flow.names)
-
-
-def _check(keep: float, formats: Sequence[str]) -> None:
-    """Raise unless a share and formats are what `plan` takes."""
-    unknown = [name for name in formats if name not in FORMATS_OF_ENTRIES]
-    if unknown or not formats or isinstance(formats, str):
-        got = formats if isinstance(formats, str) or not unknown else unknown[0]
-        raise ValueError(
-            f"formats: expected some of {', '.join(FORMATS_OF_ENTRIES)}, got {told(got)}"
-        )
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep: expected a share above 0, at most 1, got {keep}")
+    return Plan((*chosen, *rows(False, 0)), windows, flow.names)
 
 
 def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
@@ -166,18 +144,11 @@ def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
     return sum(row["bits"] for row in rows), len({*scales} - {0}), sum(scales), -digits
 
 
-def _rows(
-    what: str,
-    layers: np.ndarray,
-    arrays: Histogram,
-    kinds: Sequence[Format],
-    scale: int,
-    keep: float,
-) -> Iterator[Row]:
+def _rows(what: str, layers: np.ndarray, arrays: Histogram, scale: int) -> Iterator[Row]:
     """Yield a row for each layer, of all of its arrays together, multiplied by 2^scale."""
     options = [
         (kind, scaling, kept.square)
-        for kind in kinds
+        for kind in NARROW
         for scaling, kept in scalings(kind, arrays, scale or None)
         if not (scaling == "none" and scale)
     ]
@@ -187,7 +158,7 @@ def _rows(
         fitting = (
             (kind.name, scaling, scale if scaling == "loss" else 0, float(kind.bits), least)
             for kind, scaling, square in options
-            if (least := float(square[inside].min())) >= keep
+            if (least := float(square[inside].min())) >= KEEP
         )
         names = ("format", "scaling", "scale", "bits", "kept")
         yield {"layer": layer, "of": what} | dict(zip(names, next(fitting, WIDER), strict=True))
