@@ -44,27 +44,6 @@ def test_each_remedy_is_what_its_name_says():
     assert depends == ["residual_sqrt", "tailored"]
 
 
-SLOW = ("relu", "layer_norm", "residual", "residual_sqrt", "tailored")
-
-
-@pytest.mark.parametrize(
-    "name", ["pre_norm", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
-def test_correlations_in_closed_form_are_those_of_the_library_s_map(name):
-    """κ carried along the lengths against the quadrature of `correlation_map`, layer by layer."""
-    remedy, depth = REMEDIES[name], 16
-    block, activation = remedy.kind.of(depth), remedy.activation(depth)
-    of = (activation, remedy.weights.factor, 0.0)
-    q = [2.0]
-    for _ in range(2):
-        q.append(float(jaxnn.theory.meanfield.length_map(*of, q[-1], hidden=block)))
-    inputs = INPUTS._replace(c0=0.25)
-    c = cures_theory.correlations(remedy, depth, np.array([*q, *[q[-1]] * (depth - 3)]), inputs)
-    for i in range(2):
-        mapped = jaxnn.theory.meanfield.correlation_map(*of, q[i], c[i], hidden=block)
-        assert c[i + 1] == pytest.approx(float(mapped), rel=1e-9)
-
-
 def test_gradients_in_theory_are_those_of_closed_forms():
     """A skip doubles E‖Δz‖² of He's relu networks in each layer, 1/√L multiplies it by e at most.
 
@@ -101,7 +80,7 @@ def test_a_bias_of_finite_width_that_has_no_number_leaves_theory_without_one(mon
 def test_inputs_of_zeros_have_no_correlation_and_their_network_a_theory_where_it_has_one():
     """As of a table whose only column is constant."""
     zeros = INPUTS._replace(q0=0.0, c0=math.nan)
-    for name in ("orthogonal", "relu"):  # by quadrature, and in closed form
+    for name in ("orthogonal", "relu"):
         predicted = cures_theory.predict(REMEDIES[name], (1, 9), zeros)
         assert all(math.isnan(predicted[DISTANCE, depth]) for depth in (1, 9))
 

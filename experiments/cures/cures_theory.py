@@ -2,14 +2,8 @@
 
 Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks what
 a finite width adds to its mean over examples; nan where the formula of that has no number.
-The correlation c[l] of two inputs follows from the same lengths: of a leaky relu of slope s, with κ
-of Cho & Saul 2009 (arc-cosine kernel),
-
-    κ(c) = c + k/π (√(1-c²) - c arccos c),  k = (1-s)²/(1+s²)         s = 0 of relu
-    q[l+1] c[l+1] = m q[l] c[l] + (q[l+1] - m q[l]) κ(c[l])           m = 1 with a skip, else 0
-
-for what does not come through the skip connection, comes through σ. Behind a batch norm c is what
-`correlation_fixed_point` says; of other units `correlation_map` is followed until c stands still.
+The correlation c[l] of two inputs is that of `meanfield.paths`, behind a batch norm what
+`correlation_fixed_point` says.
 """
 
 from collections.abc import Iterable
@@ -26,7 +20,6 @@ from experiments.cures.remedies import GAUSSIAN, Remedy
 from jaxnn.network.blocks import Block, rows_meet
 from jaxnn.theory import meanfield
 
-STILL = 1e-6  # a change of 1 - c a layer that is none, relative to it
 LEAST = 1e-12  # of 1 - c: below is rounding
 
 Predicted = dict[tuple[str, int], float]  # by quantity and depth
@@ -70,7 +63,7 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
     """Return ln ‖Δz[l]‖ / ‖Δz[depth]‖ and 1 - c[l], for l = 1 … depth."""
     block = remedy.kind.of(depth)
     plain = remedy.kind.name == "dense" and remedy.weights.scheme == GAUSSIAN
-    log_delta, q = _mean_field(
+    log_delta, c = _mean_field(
         jaxnn.network.find_activation(remedy.activation(depth)),
         remedy.weights.factor,
         inputs.q0,
@@ -80,7 +73,7 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
         inputs.batch if rows_meet(block) else None,
         inputs.width if plain else None,
     )
-    far = 1 - correlations(remedy, depth, np.asarray(q), inputs)
+    far = 1 - np.asarray(c)
     return np.asarray(log_delta), np.where(far > LEAST, far, np.nan)
 
 
@@ -95,48 +88,15 @@ def _mean_field(
     batch: int | None,
     width: int | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return `log_delta`, with the bias of a width if one is given, and the lengths q[l]."""
-    of = (activation, sigma_w, 0.0, q0)
-    log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=jnp.clip(c0, -1, 1))
-    q = meanfield.lengths(*of, depth, hidden=block, batch=batch)
-    if width is not None:
-        log_delta += meanfield.log_delta_band(*of, width, depth, hidden=block).bias
-    return log_delta, q
-
-
-def correlations(remedy: Remedy, depth: int, q: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Return c[l] for l = 1 … depth, along the lengths q[l]; the first layer keeps c0.
+    """Return `log_delta`, with the bias of a width if one is given, and the correlations c[l].
 
     Rows of zeros have no correlation: c0 is nan then, and so is what follows from it.
     """
-    activation = jaxnn.network.find_activation(remedy.activation(depth))
-    block, ensemble = remedy.kind.of(depth), (activation, remedy.weights.factor, 0.0)
-    c, through = np.full(depth, inputs.c0), 0.0
-    if rows_meet(block):
-        c[1:] = meanfield.correlation_fixed_point(*ensemble, hidden=block, batch=inputs.batch)
-        return c
-    if np.isnan(inputs.c0):
-        return c
-    below, above = (float(activation.sigma(jnp.asarray(x))) for x in (-1.0, 1.0))
-    for i in range(1, depth):
-        if activation.homogeneous:
-            if isinstance(block, jaxnn.blocks.Residual) and np.isfinite(q[i]):
-                through = q[i - 1] / q[i]  # beyond the range it is that of the layer below
-            c[i] = through * c[i - 1] + (1 - through) * kernel(c[i - 1], -below / above)
-        else:
-            c[i] = meanfield.correlation_map(*ensemble, q[i - 1], c[i - 1])
-            if abs(c[i] - c[i - 1]) < STILL * (1 - c[i]) or 1 - c[i] < LEAST:
-                c[i:] = c[i]
-                break
-    return c
-
-
-def kernel(c: float, slope: float) -> float:
-    """Return κ(c) = E[σ(z) σ(z̃)] / E[σ(z)²] of a leaky relu, of z and z̃ with correlation c.
-
-    Example:
-        >>> kernel(0.0, 1.0), round(kernel(0.0, 0.0), 4)  # linear; relu: 1/π
-        (0.0, 0.3183)
-    """
-    k, c = (1 - slope) ** 2 / (1 + slope**2), float(np.clip(c, -1.0, 1.0))
-    return float(c + k / np.pi * (np.sqrt(1 - c * c) - c * np.arccos(c)))
+    of = (activation, sigma_w, 0.0, q0)
+    log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=jnp.clip(c0, -1, 1))
+    if width is not None:
+        log_delta += meanfield.log_delta_band(*of, width, depth, hidden=block).bias
+    if batch is None:
+        return log_delta, meanfield.paths(*of, c0, depth, hidden=block).c
+    far = meanfield.correlation_fixed_point(activation, sigma_w, 0.0, hidden=block, batch=batch)
+    return log_delta, jnp.where(jnp.arange(depth) == 0, c0, far)
