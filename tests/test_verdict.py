@@ -354,8 +354,6 @@ def test_layers_whose_delta_was_not_measured_have_no_rate_and_no_verdict():
         v = jaxnn.verdict(replace(flow, unmeasured=unmeasured))
         assert (v.word, v.well, said(v)) == ("unknown", False, [("no rate", None)])
     assert not jaxnn.verdict(replace(flow, unmeasured=1)).well
-    none = replace(flow, unmeasured=3)
-    assert jaxnn.compare(none, none).words == ("unknown", "unknown")
 
 
 def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():
