@@ -365,6 +365,17 @@ def test_a_loss_that_rises_with_the_fit_is_told_from_one_of_distances(rng):
         assert rises_with_fit(trial, Labels(ys, None)) is expected
 
 
+def test_a_loss_that_gives_classes_other_numbers_does_not_rise_with_the_fit(rng):
+    ys = np.eye(K)[rng.integers(K, size=B)]
+
+    def entropy(v, y):
+        return -np.mean(np.sum(np.roll(y, 1, axis=1) * np.asarray(log_softmax(v, 1)), axis=1))
+
+    for loss, expected in ((entropy, False), (lambda v, y: np.sum(sigmoid(v) * y), True)):
+        trial = OfArrays(rng, ys=ys, loss=lambda v, y, loss=loss: (loss(v, y), 0 * v))
+        assert rises_with_fit(trial, Labels(ys, 1)) is expected
+
+
 def test_a_loss_that_outputs_of_zeros_end(rng):
     ys = rng.normal(size=(B, K))
     for loss, expected in (
@@ -699,6 +710,30 @@ def test_torch_names_norms_at_rest_and_dropout_in_eval_mode(torch):
         assert trial.dropped == pytest.approx(0.95)
         assert module.training
         assert not module.norm.num_batches_tracked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "found"), [("add_", True), ("relu_", False)])
+def test_a_step_that_changes_its_data_in_place_has_copies(name, found, torch):
+    """An operation that changes nothing the second time is none."""
+
+    class InPlace(torch.nn.Sequential):
+        def forward(self, x, mask, tokens):
+            for v in (mask, tokens["of"], x):
+                getattr(v, name)(*[1] * found)
+            return super().forward(x * mask) + tokens["of"][:, None]
+
+    def loss(output, ys):
+        return torch.nn.functional.mse_loss(output, getattr(ys, name)(*[1] * found))
+
+    xs = torch.randn(B, N), torch.randn(B, 1), {"of": torch.arange(B) - 2}
+    data = [*xs[:2], xs[2]["of"], torch.randn(B, K)]
+    before = [v.clone() for v in data]
+    model = InPlace(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, K))
+    result = jaxnn.checkup(model, None, xs, data[-1], loss=loss, steps=20)
+    assert all(map(torch.equal, data, before))
+    texts = [v.text for v in result.found if v.rule == "overwritten"]
+    assert [text[:37] for text in texts] == ["A step changes xs[0], xs[1] and ys in"] * found
 
 
 @pytest.mark.slow

@@ -619,6 +619,12 @@ CASES = {
         layer=6,
         path="ys",
     ),
+    "inputs changed in place": Case(
+        "overwritten",
+        Evidence(overwritten=("xs", "ys")),
+        Evidence(overwritten=()),
+        path="xs",
+    ),
     "classes in order": Case(
         "sorted",
         columns([0], [1], classes=3, sorted=True),

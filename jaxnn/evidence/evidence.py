@@ -5,6 +5,7 @@ Trial, of JAX or torch -> Evidence, numbers of NumPy -> rules of a verdict
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -35,6 +36,7 @@ class Evidence:
     noise: Noise | None = None
     unread: Unread | None = None
     beyond: Beyond | None = None
+    overwritten: tuple[str, ...] | None = None  # inputs and labels that a step changes in place
     held_out: HeldOut | None = None  # of a checkup, whose copy has learned half of the examples
     uphill: bool = False  # of a checkup, whose optimiser adds what has the sign of the gradient
 
@@ -49,6 +51,7 @@ class Evidence:
                 _tried(Noise.of, trial),
                 _tried(unread_of, trial),
                 _tried(beyond_of, trial),
+                _tried(attrgetter("overwritten"), trial),
             )
 
 

@@ -12,6 +12,7 @@ from .trial import Trial, as_wide
 
 SURE = 20.0  # a logit that is as good as certain
 AS_GOOD = 0.1  # of how much the loss changes from the opposite of the labels to these
+BETTER = 0.5  # of it, at other classes than those of the labels
 SAME = 1e-6  # of a slope: two that are equal
 PROBES = 6  # labels that are changed
 
@@ -24,13 +25,16 @@ def rises_with_fit(trial: Trial, labels: Labels | None) -> bool:
     y, v = labels.values, as_wide(output)
     # Outputs within 0 and 1 are taken for probabilities, others for logits.
     low, high = (0.0, 1.0) if v.min() >= 0 and v.max() <= 1 else (-SURE, SURE)
-    ends = low + (high - low) * y, low + (high - low) * (1 - y), np.full(y.shape, low)
+    ends = [low + (high - low) * y, low + (high - low) * (1 - y), np.full(y.shape, low)]
+    if labels.axis is not None and (y.sum(labels.axis) <= 1).all():  # classes may be renamed
+        ends += [low + (high - low) * np.roll(y, by, labels.axis) for by in (1, -1)]
     slopes = [trial.slope(end.astype(output.dtype).reshape(output.shape)) for end in ends]
     if not np.ptp(y) or any(slope is None for slope in slopes):
         return False
-    fit, opposite, nothing = (slope.value for slope in slopes if slope is not None)
+    fit, opposite, nothing, *others = (slope.value for slope in slopes if slope is not None)
+    are_better = all(fit - other > BETTER * (fit - opposite) for other in others)
     # A loss of distances, 0 for what is alike, is least at a fit too.
-    return bool(fit > opposite and nothing <= opposite + AS_GOOD * (fit - opposite))
+    return bool(are_better and fit > opposite and nothing <= opposite + AS_GOOD * (fit - opposite))
 
 
 def is_ended_by_zeros(trial: Trial) -> bool:

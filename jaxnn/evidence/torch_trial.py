@@ -17,9 +17,9 @@ from ..pytorch.autograd_gates import nodes_below
 from ..pytorch.call import for_criterion
 from ..pytorch.cuts import modules_of, parameters_of, unwrapped
 from ..pytorch.dispatch import each_operation
-from ..pytorch.inputs import called_with
+from ..pytorch.inputs import arguments_of, called_with
 from ..pytorch.restore import holding, unchanged
-from ..pytorch.tensors import first_tensor, is_tensor, mapped, numbers_of, tensors_in
+from ..pytorch.tensors import first_tensor, is_tensor, mapped, numbers_of, owned, tensors_in
 from ..pytorch.types import Arguments, Inputs, Module, Named, OpOverload, Tensor, torch
 from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
@@ -89,6 +89,30 @@ class TorchTrial(Trial):
                 and torch.equal(variance, after[1])
                 and not torch.equal(count, after[2])  # it has seen the batch
             )
+
+    @property
+    def overwritten(self) -> tuple[str, ...]:
+        inputs, ys = owned([self.inputs, self.program.ys])
+        tensors = _named(inputs) | ({"ys": ys} if is_tensor(ys) else {})
+        before = {name: v._version for name, v in tensors.items()}
+
+        def step() -> list[Tensor]:
+            with self._running(), torch.enable_grad():
+                args, named = arguments_of(inputs)
+                output = self.module(*args, **named)
+                loss = self.program.loss
+                value = None if loss is None else loss(for_criterion(loss, output), ys)
+                return [first_tensor(output).clone(), *tensors_in(value)]
+
+        first = step()
+        changed = tuple(name for name, v in tensors.items() if v._version > before[name])
+        if not changed:
+            return ()
+        try:
+            alike = all(map(torch.equal, first, step()))
+        except Exception:  # such as of a label that is no class any more
+            alike = False
+        return () if alike else changed
 
     @cached_property
     def drops_in_eval(self) -> bool:
@@ -201,7 +225,7 @@ class TorchTrial(Trial):
             given = self.program.ys
             if ys is not None:
                 given = mapped(given, lambda v: torch.as_tensor(ys).to(v))
-            given = given if order is None else _rows_of(given, order, len(order))
+            given = owned(given) if order is None else _rows_of(given, order, len(order))
             value = self.program.loss(at, given).mean()
             (slope,) = torch.autograd.grad(value, at, allow_unused=True)
         slope = torch.zeros_like(at) if slope is None else slope

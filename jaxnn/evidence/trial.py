@@ -110,6 +110,11 @@ class Trial(ABC):
         return ()
 
     @property
+    def overwritten(self) -> tuple[str, ...]:
+        """Inputs and labels that a step changes in place, if the next step then is another one."""
+        return ()
+
+    @property
     def drops_in_eval(self) -> bool:
         """True if dropout acts in eval mode too."""
         return False

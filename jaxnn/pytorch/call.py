@@ -8,7 +8,7 @@ from ..interrupts import undivided
 from ..network.checks import calling_loss
 from .custom_functions import no_checkpoints
 from .label_pairs import number_outside, refusing_pairs
-from .tensors import first_tensor, has_gradient, is_tensor
+from .tensors import first_tensor, has_gradient, is_tensor, owned
 from .types import Inputs, Loss, Module, Output, Tensor, torch
 
 
@@ -26,8 +26,7 @@ class Call(NamedTuple):
         """Return the tensor to go down from, and its cotangent; None for that of a number."""
         if self.cotangent is not None:
             return _with_cotangent(output, self.cotangent)
-        ys: Any = self.ys
-        loss = self.loss
+        ys, loss = owned(self.ys), self.loss
         if loss is None:
             value = own_loss(output)
             if value is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..texts import told
-from .tensors import is_tensor
+from .tensors import is_tensor, owned
 from .types import Inputs, Module
 
 T = TypeVar("T")
@@ -21,12 +21,12 @@ LEAVES = "requires_grad flags of leaf variables"  # in what torch says of x.requ
 def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, Any], Any]:
     """Return what the module is called with, and the first tensor of it, with a gradient.
 
-    That is the user's own tensor if it requires a gradient, so that a loss may close over it. Of
-    entries a "copy" may be changed in place, as torch forbids for a leaf; "leaf" is the tensor
-    itself, and "plain" one without a gradient.
+    All are copies, as a module may change them in place. The first is the user's own tensor if it
+    requires a gradient, so that a loss may close over it. Of entries a "copy" may be changed in
+    place, as torch forbids for a leaf; "leaf" is the tensor itself, and "plain" one without a
+    gradient.
     """
-    by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
-    args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]
+    args, by_name = arguments_of(inputs)
     if hasattr(inputs, "batch_sizes"):
         raise ValueError(
             "inputs: expected the examples on the first axis, got a PackedSequence, which has the "
@@ -35,14 +35,11 @@ def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, 
         )
     values: Any = by_name or args
     places = [*by_name] or [*range(len(args))]
-    for key in places:  # what was made in inference mode cannot be differentiated
-        if is_tensor(values[key]) and values[key].is_inference():
-            values[key] = values[key].clone()
-    holders = [(values, key) for key in places if is_tensor(values[key])]
-    for key in places if not holders else ():
-        if (name := _first_name(values[key])) is not None:
-            values[key] = copy.copy(values[key])
-            holders.append((values[key], name))
+    for place in places:
+        values[place] = _owned(values[place])
+    holders = [(values, place) for place in places if is_tensor(values[place])]
+    if not holders:
+        holders = [(v, name) for v in map(values.__getitem__, places) for name in _names_in(v)]
     if not holders:
         got = type(inputs).__name__
         if hasattr(inputs, "__array__"):
@@ -66,15 +63,32 @@ def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, 
     return args, by_name, x
 
 
-def _first_name(value: Inputs) -> Any:
-    """Return the name of the first tensor of a dict or a graph, there with a row for each node."""
+def arguments_of(inputs: Inputs) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a module, and those by name."""
+    if isinstance(inputs, Mapping):
+        return [], dict(inputs)
+    return list(inputs) if isinstance(inputs, tuple | list) else [inputs], {}
+
+
+def _owned(value: Any) -> Any:
+    """Return an argument whose tensors are copies."""
+    if isinstance(value, Mapping) or not (names := _names_in(value)):
+        return owned(value)
+    graph = copy.copy(value)
+    for name in names:
+        graph[name] = owned(graph[name])
+    return graph
+
+
+def _names_in(value: Inputs) -> list[Any]:
+    """Return the names of the tensors of a dict or a graph, nodes first."""
     keys = getattr(value, "keys", None)
     if keys is None or not hasattr(value, "__setitem__"):
-        return None
+        return []
     names = [name for name in (keys() if callable(keys) else keys) if is_tensor(value[name])]
     nodes = getattr(value, "num_nodes", None)
     of_nodes = [name for name in names if value[name].ndim and len(value[name]) == nodes]
-    return next(iter([*of_nodes, *names]), None)
+    return [*of_nodes, *names]
 
 
 def called(module: Module, inputs: Inputs) -> Any:

@@ -59,6 +59,11 @@ def mapped(value: object, change: Callable[[Tensor], Any]) -> Any:
     return value
 
 
+def owned(value: object) -> Any:
+    """Return inputs or labels whose tensors are copies, but for those that have a gradient."""
+    return mapped(value, lambda v: v if v.requires_grad else v.clone())
+
+
 def first_tensor(value: object) -> Any:
     """Return the first tensor in a tuple, list or dict; None if there is none."""
     return next(iter(tensors_in(value)), None)

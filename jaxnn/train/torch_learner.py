@@ -22,7 +22,7 @@ from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.inputs import called, entering
 from ..pytorch.restore import unchanged
-from ..pytorch.tensors import PLAIN, is_tensor, tensors_in
+from ..pytorch.tensors import PLAIN, is_tensor, owned, tensors_in
 from ..pytorch.types import Module, Output, Tensor
 from ..texts import told
 from ..watching.recorder import WatchOptions
@@ -71,7 +71,7 @@ class TorchLearner(Learner):
     def _own_step(self, batch: Batch) -> float:
         """Take a step as the user's function does; return the loss that it returns."""
         copy, optimizer, learned = self.copy
-        watch = self.watch
+        watch, batch = self.watch, owned(batch)
         before = [] if self.times == 1 else [(p, p.detach().clone()) for p in learned]
         with nullcontext() if watch is None else watch.stepping(self.taken, *batch) as begun:
             value = copy.step(copy.model, optimizer, *batch)

@@ -8,7 +8,7 @@ from ...evidence import loss_kinds as kinds
 from ...evidence.data import BatchData, InputColumns
 from ...rules import Sight, one_of
 from ...texts import percent
-from .findings import DATA, FINDINGS
+from .findings import DATA, FINDINGS, few_of
 from .judged import Judged
 from .rates import LN10
 
@@ -139,6 +139,23 @@ def constant(judged: Judged) -> Iterator[Sight]:
             }
             values |= {"how": "columns", "share": share, "part": percent(share)}
             yield Sight(1, columns.name, values)
+
+
+@FINDINGS.rule(
+    "overwritten",
+    "A step changes {paths} in place, so that the next one has other data; here each had copies.",
+    advises="Write x = x - 1 in place of x -= 1, and methods without _ at their end, or hand over "
+    "x.clone().",
+    rank=DATA,
+)
+def overwritten(judged: Judged) -> Iterator[Sight]:
+    """Data that a step changes.
+
+    PyTorch: the module or the loss changes a tensor that it is given in place, and the output or
+    the loss of a second call with that tensor is another one.
+    """
+    if paths := judged.evidence.overwritten:
+        yield Sight(path=paths[0], values={"paths": few_of(paths)})
 
 
 @FINDINGS.rule(
