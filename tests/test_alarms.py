@@ -280,6 +280,12 @@ CASES = {
         *(20, None, ""),
         ([{}, {}, STOPPED],),  # in the last step
     ),
+    "an optimiser that has stopped": Case(
+        "schedule",
+        [{}, *[STOPPED | arrays("rate", 0.1)] * 2],
+        *(20, None, ""),
+        ([{}, STOPPED | arrays("rate", 0.1), {}],),
+    ),
     "an end of the schedule of one group": Case(
         "schedule",
         [update(-0.5), update(-math.inf), update(-math.inf)],
@@ -711,17 +717,8 @@ def test_every_rule_has_a_case_and_a_row_of_the_guide():
 
 def test_advice_that_no_change_stands_behind_is_of_data_loops_formats_and_what_a_network_computes():
     outside = {"given", "sorted", "labels", "order", "spike", "plateau", "nonfinite", "underflow"}
-    outside |= {
-        "unread",
-        "beyond",
-        "sharp",
-        "experts",
-        "unreached",
-        "branch",
-        "undone",
-        "bottleneck",
-    }
-    outside |= {"attention", "buffers", "entries", "undefined"}
+    outside |= {"unread", "sharp", "experts", "unreached", "branch", "undone", "bottleneck"}
+    outside |= {"attention", "buffers", "entries", "undefined", "overwritten", "beyond"}
     rules = {**FINDINGS, **ALARMS}
     assert {name for name, rule in rules.items() if rule.advises and not rule.changes} == outside
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxnn
@@ -183,8 +184,9 @@ def test_what_was_found_is_said_once_and_the_worst_first():
 
 
 def test_a_step_is_not_too_large_for_who_learns():
-    alarms = [Found(rule, step=1) for rule in ("update", "slow")]
-    for seen, rules in ((LEARNED, ["slow"]), (STAYS, ["update", "slow"])):
+    alarms = [Found(rule, step=1) for rule in ("update", "slow", "schedule")]
+    in_part = COURSES["in part"][0], ["slow", "schedule"]
+    for seen, rules in ((LEARNED, ["slow"]), in_part, (STAYS, ["update", "slow", "schedule"])):
         found = checkups.found_in(diagnosis(), alarms, seen)
         assert [one.rule for one in found] == rules
 
@@ -334,6 +336,26 @@ def test_a_network_that_is_well():
     jax.tree.map(np.testing.assert_array_equal, model[1], before)
     assert states[0] == random.getstate()
     np.testing.assert_array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_answer_that_a_network_cannot_give_is_nothing_to_compare_with(sign):
+    """A flow z = x exp(p) has the loss z²/2 - p; p alone would lower it without end."""
+
+    def flow(p, xs):
+        z = xs @ p["turn"] * jnp.exp(p["log"])
+        return jnp.concatenate([z, jnp.broadcast_to(p["log"], z.shape)], axis=1)
+
+    def loss(output, ys):
+        z, log = jnp.split(output, 2, axis=1)
+        return sign * jnp.sum(jnp.square(z) / 2 - log, axis=1)
+
+    params = {"turn": jnp.eye(4), "log": jnp.ones(4)}
+    xs = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    result = jaxnn.checkup((flow, params), optax.adam(0.1), xs, xs[:, 0], loss=loss, steps=60)
+    assert result.learns is (sign > 0)
+    assert np.isnan(result.course.constant) == (sign > 0)
 
 
 @pytest.mark.slow

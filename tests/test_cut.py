@@ -342,10 +342,6 @@ def closed_over(p, z):
     return jnp.tanh(z @ np.ones((N, N))) + p[0, :1]
 
 
-def one_product(p, z):
-    return jnp.tanh(z @ p[0])
-
-
 PARAMS, XS = np.ones((4, N, N)), np.ones((B, N))
 
 
@@ -364,7 +360,6 @@ cut(complex_carry)
 cut(narrow_carry)
 cut(of_scalars)
 cut(closed_over)
-cut(one_product)
 cut(lambda p, z: p)
 cut(lambda p, z: jnp.argmax(z @ p[0], 1))
 cut(lambda p, z: ())
@@ -380,6 +375,14 @@ cut(per_step, np.ones((11, N, N)), streams=1)
 
 def test_what_cannot_be_cut_says_what_to_hand_over(snapshot):
     assert refusals(REFUSED, globals()) == snapshot
+
+
+def test_one_product_is_one_layer(rng):
+    p, xs = drawn(rng, 4, N, N), drawn(rng, B, N)
+    flow = jaxnn.gradient_flow((lambda p, z: z @ p[0], p), xs, cotangent=jnp.ones((B, N)))
+    assert len(flow.names) == 1
+    expected = np.log(np.linalg.norm(xs.sum(0)) * N**0.5)
+    np.testing.assert_allclose(flow.log_theta, [expected], rtol=1e-5)
 
 
 def test_a_complex_state_goes_as_two_arrays(rng):

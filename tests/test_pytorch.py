@@ -48,7 +48,7 @@ def plain_gradients(torch, module, names, paths, x, top):
         first = output[0] if isinstance(output, tuple) else output
         edges.append(torch.autograd.graph.get_gradient_edge(first))
 
-    handles = [known[name].register_forward_hook(note) for name in dict.fromkeys(names)]
+    handles = [known.get(name, module).register_forward_hook(note) for name in dict.fromkeys(names)]
     x = x.clone().requires_grad_(x.is_floating_point())
     value = as_loss(top)(module(x))
     for handle in handles:
@@ -642,6 +642,43 @@ def test_a_flow_has_the_norms_of_plain_gradients(torch, name):
 def test_without_parameters_all_modules_are_cuts(torch):
     only = torch.nn.Sequential(torch.nn.Tanh(), torch.nn.Sigmoid())
     assert torch_flow(only, torch.randn(B, 4), mean_square).names == ("0", "1")
+
+
+def test_a_module_without_layers_is_one_and_what_makes_weights_is_none(torch):
+    nn, x = torch.nn, torch.randn(B, 4).double()
+    plain = of_parts(torch, lambda self, x: (x @ self.w).relu() @ self.w)
+    plain.w = nn.Parameter(torch.randn(4, 4))
+    made = of_parts(
+        torch,
+        lambda self, x: self.below(x) @ self.weights(torch.ones(3).to(x)).view(4, 4),
+        below=nn.Linear(4, 4),
+        weights=nn.Linear(3, 16),
+    )
+    for model, names in ((nn.Linear(4, 4), ("Linear",)), (plain, ("Made",)), (made, ("below",))):
+        flow = torch_flow(model.double(), x, mean_square)
+        check_torch(torch, flow, model, x, mean_square)
+        assert flow.names == names
+        assert flow.notes[0].startswith("No layers are found in") is (model is not made)
+
+
+def test_layers_that_random_depth_leaves_out_are_not_unused(torch):
+    def forward(self, x):
+        for layer in self.layers if torch.rand(()) < 0.3 else ():
+            x = x + layer(x).tanh()
+        return self.head(x)
+
+    layers, head = (
+        torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(4)),
+        torch.nn.Linear(8, 2),
+    )
+    model = of_parts(torch, forward, layers=layers, head=head)
+    x, seen = torch.randn(B, 8), set()
+    for seed in range(9):
+        torch.manual_seed(seed)
+        flow = torch_flow(model, x, mean_square)
+        assert flow.stopped is None
+        seen.add(flow.names)
+    assert seen == {("layers.0", "layers.1", "layers.2", "layers.3"), ("head",)}
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -1383,7 +1420,6 @@ flow(None, mean_square)
 flow({}, mean_square)
 torch_flow(detached, x, torch.ones(B, 4), "a")
 torch_flow(narrow, x, mean_square, ["b"])
-torch_flow(nn.Flatten(), x, mean_square)
 torch_flow(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3)
 torch_flow(made, x, mean_square)
 torch_flow(lazy, x, mean_square)

@@ -140,8 +140,7 @@ def test_what_takes_no_hooks_is_refused_with_a_way_out(torch):
     again = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     again.load_state_dict(scripted.state_dict())  # the way out
     np.testing.assert_array_equal(flow(again).log_delta, flow(model).log_delta)
-    with pytest.raises(ValueError, match=r"^cuts: .* of 0, 1 none is; .* torch.export"):
-        flow(torch.export.export(model, (x,)).module())
+    assert len(flow(torch.export.export(model, (x,)).module()).names) == 1
     partly = of_parts(torch, lambda self, x: self.a(self.b(x)), a=torch.jit.script(model), b=model)
     with pytest.raises(ValueError, match=r"^cut a: .* TorchScript, .*, or leave it out of cuts"):
         flow(partly, cuts=["a"])

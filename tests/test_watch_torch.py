@@ -262,6 +262,38 @@ def test_parameters_that_are_frozen_on_the_way_rest_from_then_on(torch):
     assert {*written[-1]} < {*written[0]}
 
 
+def test_layers_that_a_step_leaves_out_keep_their_last_numbers(torch):
+    torch.manual_seed(0)
+    layers = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(3))
+
+    class Depth(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.step = layers, 0
+
+        def forward(self, x):
+            for layer in self.layers[: 3 - self.step % 2]:
+                x = x + layer(x).tanh()
+            return x
+
+    model, (xs, ys) = Depth(), torch.randn(2, 8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), every=1, intended=("linear",))
+    for model.step in range(6):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(xs), ys).backward()
+        with watch(model.step, xs, ys):
+            optimizer.step()
+    assert not watch.failures
+    assert not watch.watched.alarms
+    of_layer = [
+        [*v["layers"]["log10_delta"], *v["parameters"]["log10_size"][-2:]]
+        for v in watch.watched.measurements
+    ]
+    assert of_layer[1][2:] == of_layer[0][2:] != of_layer[2][2:]
+    assert of_layer[1][:2] != of_layer[0][:2]
+
+
 # Two processes
 
 

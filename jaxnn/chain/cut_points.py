@@ -149,8 +149,14 @@ class Places:
     def _are_enough(self, stretches: list[Stretch], depths: dict[Stretch, int]) -> bool:
         """Tell layers of which none is nearly the whole network."""
         if len(stretches) == 1:
-            return self.run(*stretches[0]) is not None
+            return self.run(*stretches[0]) is not None or self._is_single(*stretches[0])
         return self._is_enough(max(stretches, key=lambda stretch: depths[stretch]), depths)
+
+    def _is_single(self, a: int, b: int) -> bool:
+        """Tell main steps with one product: a network of one layer."""
+        step = self.network.products(a, b)[0]
+        is_closed = step.scan is not None or step.eqn.primitive.name == "shard_map"
+        return not is_closed and in_a_row(self.network, a, b) == 1
 
     def _enough(self) -> int | None:
         """Return the least number of streams with which the network can be cut; None if none is."""
@@ -225,12 +231,10 @@ class Places:
                 f"{found}, which carries or returns what has no examples along an axis, or has "
                 f"them along that of its steps; {first.way_out(usual)}"
             )
-        if first.eqn.primitive.name == "shard_map":
-            return (
-                f"found one layer, jax.shard_map at {first.location}; put shard_map around single "
-                "layers, or hand over the function within it and measure inside of shard_map"
-            )
-        return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
+        return (
+            f"found one layer, jax.shard_map at {first.location}; put shard_map around single "
+            "layers, or hand over the function within it and measure inside of shard_map"
+        )
 
 
 def in_a_row(network: TracedNetwork, a: int, b: int) -> int:

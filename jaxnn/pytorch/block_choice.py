@@ -127,6 +127,10 @@ def check_batch(state: CutState, x: Tensor) -> None:
         )
 
 
+class NoLayersError(ValueError):
+    """No layers are found in a module."""
+
+
 def chain_of_blocks(
     module: Module,
     options: CutOptions,
@@ -154,7 +158,7 @@ def chain_of_blocks(
             else ". It holds none: write it of layers that are modules, a recurrent network of "
             "nn.LSTM(…, num_layers=1) one after the other, or of an nn.LSTMCell called in a loop"
         )
-        raise ValueError(
+        raise NoLayersError(
             f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
             f"found that the gradient passes through: modules, or their names{out}"
         )
@@ -193,6 +197,9 @@ class _Search:
                 if self.share(found) >= MOST and found.is_stream:
                     return found
         children = self.chain({name: name for name in self.options.children})
+        if children is None and found is None:  # some may make weights, not states of examples
+            others = {s.cut for s in self.unfit if len(self.x) not in s.parts[0].shape}
+            children = self.chain({n: n for n in self.options.children if n not in others})
         return found if children is None else self.better(children, found)
 
     def share(self, chain: BlockChain) -> float:

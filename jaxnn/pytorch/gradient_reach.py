@@ -5,16 +5,23 @@
 What is used is in the record of the pass up, but for what goes through NumPy or a Python number.
 """
 
+from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from ..interrupts import registered
 from .cuts import lies_in, modules_of
+from .inputs import called_with
 from .module_calls import Calls
-from .types import Module
+from .restore import unchanged
+from .tensors import tensors_in
+from .types import Inputs, Module, torch
 
 SMALL = 0.01  # of the parameters: less that stops is a note
 MOST = 0.5  # of them: so many that are not used are more than a note
+PASSES = 8  # in which a layer that is left out at random is called
 
 
 class Stopped(NamedTuple):
@@ -53,6 +60,21 @@ def stopped(module: Module, reached: set[int], calls: Calls, used: set[int]) -> 
             after = max(inside, key=calls.last.__getitem__, default=parts[-1])
             return Stopped(after, parts, share(below), why)
     return None
+
+
+def are_called(module: Module, parts: Iterable[str], inputs: Inputs) -> bool:
+    """Tell whether further passes call what lies in some parts, left out by random depth alone."""
+    called: list[Module] = []
+
+    def note(m: Module, *_: object) -> None:
+        called.append(m)
+
+    inside = [m for name, m in modules_of(module).items() if any(lies_in(name, p) for p in parts)]
+    hooks = [partial(m.register_forward_hook, note) for m in inside]
+    with registered(hooks), unchanged(module, tensors_in(inputs)), torch.no_grad():
+        for _ in range(PASSES):
+            called_with(module, inputs)
+    return bool(called)
 
 
 def _frozen_layers(

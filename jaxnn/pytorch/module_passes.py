@@ -18,7 +18,7 @@ from .autograd_gates import Survey
 from .backward_consensus import Agreed, agreed
 from .backward_hooks import Acting, acting_hooks
 from .backward_passes import Descent, Look
-from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
+from .block_choice import Coverage, NoLayersError, chain_of_blocks, check_batch, reached_states
 from .call import Call, recording
 from .custom_functions import inner_parameters
 from .cuts import (
@@ -31,7 +31,7 @@ from .cuts import (
     plain_name,
     unwrapped,
 )
-from .gradient_reach import Stopped, stopped
+from .gradient_reach import Stopped, are_called, stopped
 from .graphs import log_branches
 from .hooks import CutState, StateRecorder, TensorHooks, has_steps_first, numbered
 from .inputs import entered, entering
@@ -43,6 +43,8 @@ from .restore import unchanged
 from .tensors import is_a, is_broken, tensors_in
 from .types import Cuts, Module, Output, Tensor, torch
 from .zero_heads import drawn, zero_head
+
+WHOLE = ""  # the name of the module itself
 
 
 class MeasuredModule(NamedTuple):
@@ -101,9 +103,24 @@ def measured(
         acting = acting_hooks(entering_call)
         return entering_call, acting, run(entering_call, acting)
 
-    with named_misfits(module):
-        call, acting, first = entered(run_with)
-    first = first._replace(notes=(*first.notes, *_on_hooks(acting)))
+    try:
+        with named_misfits(module):
+            call, acting, first = entered(run_with)
+    except NoLayersError as error:
+        cutting = _Cutting.of(module, WHOLE)
+        try:
+            call, acting, first = entered(run_with)
+        except ValueError:
+            raise error from None
+        note = (
+            f"No layers are found in {type(module).__name__}: all of it is taken as one; more is "
+            "seen of a module that calls others as its layers."
+        )
+        first = first._replace(notes=(note, *first.notes))
+    stops = first.stops
+    if stops and stops.why == "unused" and are_called(module, stops.parts, inputs):
+        stops = None
+    first = first._replace(notes=(*first.notes, *_on_hooks(acting)), stops=stops)
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:
         return first
@@ -302,7 +319,7 @@ def _check_called(recorder: StateRecorder, cutting: _Cutting) -> None:
     """Check that cuts were called: each that was named, and one at least of those found."""
     chosen, are_found = cutting.chosen, cutting.cuts is None
     if are_found and chosen and not recorder.called:
-        raise ValueError(
+        raise NoLayersError(
             f"cuts: expected modules that are called when the whole runs, and of {listed(chosen)} "
             "none is; hand over a module that calls them: one that torch.export or torch.jit has "
             "made calls none, but that of which it was made does"

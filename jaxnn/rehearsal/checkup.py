@@ -47,6 +47,7 @@ MEASUREMENTS = 10  # of the gradient in a rehearsal
 FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
 MOST = 6  # of what was found, among the sentences
+WITHOUT_END = {"inverted", "negative", "endless"}  # which say why a loss can fall without end
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,6 +254,10 @@ def checkup(
         first = learner(batches[0])
         constant = _constant_of(first, diagnosis, batches)
         course, watched = rehearsed(first, batches, steps, constant), first.watch.watched
+        said = {v.rule for v in (*diagnosis.verdict.findings, *watched.alarms)}
+        if np.isneginf(constant) and said.isdisjoint(WITHOUT_END):
+            # A network may be unable to give such an answer, as a flow whose volume is in the loss.
+            constant, course = np.nan, replace(course, constant=np.nan)
         trials = None
         if course.learns and not course.interrupted and diagnosis.evidence is not None:
             data = diagnosis.evidence.data
@@ -281,7 +286,7 @@ def tried_on(
     setup = Setup.of(program, batches)
     named = [name for v in found if _is_first(v) for name in v.changes]
     hinted = [name for v in found for name in v.changes]
-    reference = course.constant if np.isfinite(course.constant) else course.start
+    reference = course.start if np.isnan(course.constant) else course.constant
     return raced(setup, reference, seconds, named, hinted)
 
 
@@ -331,8 +336,9 @@ def found_in(diagnosis: Diagnosis, alarms: Sequence[Found], course: Course) -> t
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not is_usual(found)]
     usual = [found for found in verdict.findings if is_usual(found)]
-    # A step is not too large if the network learns with it.
-    alarms = [a for a in alarms if a.rule != "update" or not course.learns]
+    # A step is not too large if the network learns with it, nor do steps end early.
+    silent = {"update": course.learns, "schedule": course.by_heart}
+    alarms = [a for a in alarms if not silent.get(a.rule)]
     seen = {found.rule for found in (*findings, *alarms)}
     shown = [a for a in alarms if a.rule not in ALARMS or not seen & ALARMS[a.rule].said_by]
     # What explains all else comes first, then what the training has shown.

@@ -204,7 +204,7 @@ class Recorder:
             line = measurement_of(step, flow, update, np.nan, _now())
             if not self._is_described:
                 self._describe(step, flow)
-            line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
+            line = placed(line, flow, self._watched)
             line["parameters"] |= self._noted_columns()
             line["loss"] = self._step(step, value, sizes)
             with self.guarded("value", step):

@@ -67,7 +67,7 @@ The folder also has `watch.lock` with the number of the process that writes: ano
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,7 @@ PARTS = ("layers", "parameters", "heads", "experts")  # of a measurement
 LN10 = math.log(10)
 OF_ALARM = ("step", "rule", "layer", "path", "text", "advice")  # in the file
 
+Columns = dict[str, list[Any]]
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
 Writer = Callable[[int, dict[str, float]], Any]  # takes a step, and its numbers by name
 
@@ -284,26 +285,42 @@ def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, ti
     }
 
 
-def placed(
-    columns: dict[str, list[Any]], paths: tuple[str, ...], watched: Watched
-) -> dict[str, list[Any]]:
-    """Return columns of the arrays of some paths as columns of those of the start."""
-    known = [array["path"] for array in watched.start["parameters"]]
-    if known == list(paths) or not watched.measurements:
+def placed(line: Line, flow: Flow, watched: Watched) -> Line:
+    """Return a measurement whose columns are those of the layers and arrays of the start.
+
+    A module of PyTorch may leave layers out, which then keep their last numbers, and those of their
+    arrays, or freeze parameters on its way: an array keeps its size and does not move, and its Δ is
+    nan. What was left out or frozen at the start is so to the end.
+    """
+    if not watched.measurements:
+        return line
+    start, last = watched.start, watched.measurements[-1]
+    layers = [layer["name"] for layer in start["layers"]]
+    paths = [array["path"] for array in start["parameters"]]
+    arrays = last["parameters"]
+    if is_whole := [*flow.names] == layers:
+        arrays = {"log10_size": arrays["log10_size"], "log10_update": len(paths) * [-np.inf]}
+    line |= {
+        "layers": _at_places(line["layers"], flow.names, layers, last["layers"]),
+        "parameters": _at_places(line["parameters"], flow.parameters.paths, paths, arrays),
+    }
+    return line if is_whole else line | {"heads": {}, "experts": {}}
+
+
+def _at_places(
+    columns: Columns, names: Sequence[str], known: list[str], others: Columns
+) -> Columns:
+    """Return columns of what has some names as columns of what is known."""
+    if [*names] == known:
         return columns
-    # A module of PyTorch that freezes parameters on its way has fewer arrays than it began with. A
-    # frozen one keeps its size and does not move, and its Δ is nan; what is thawed that was frozen
-    # at the start is left out.
-    places = {path: i for i, path in enumerate(paths)}
-    frozen = {"log10_size": watched.measurements[-1]["parameters"]["log10_size"]}
-    frozen["log10_update"] = len(known) * [-np.inf]
+    places = {name: i for i, name in enumerate(names)}
     unknown = len(known) * [np.nan]
     return {
-        name: [
-            column[places[path]] if path in places else at_rest
-            for path, at_rest in zip(known, frozen.get(name, unknown), strict=True)
+        column: [
+            values[places[name]] if name in places else other
+            for name, other in zip(known, others.get(column, unknown), strict=True)
         ]
-        for name, column in columns.items()
+        for column, values in columns.items()
     }
 
 

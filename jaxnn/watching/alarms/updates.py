@@ -109,20 +109,31 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
             yield seen.sight(int(array), {"extent": "since", "since": seen.lines[-2]["step"]})
 
 
+AS_LONG = (
+    "A schedule as long as the training, counted in what its function is called with: steps or "
+    "epochs; if an array was frozen on purpose, `intended=` with its path."
+)
+
+
 @ALARMS.rule(
     "schedule",
     says=one_of(
         "how",
         zero="every update has been exactly zero since step {since}, although the gradient is "
         "not: the step size is 0",
+        ends="every update has been exactly zero since step {since}, although neither the gradient "
+        "nor the step size is: the optimiser has stopped, as L-BFGS does near a minimum",
         one="{array} has not moved since step {since}, although its gradient is not zero, "
         "others move and it moved before: its step size is 0",
         falls="a step is {times:,.0f} times smaller than at step {since}, because the step size "
         "has fallen: if that goes on, all further steps together change half of the weights by "
         "{left:.1g} of their size",
     ),
-    advises="A schedule as long as the training, counted in what its function is called with: "
-    "steps or epochs; if an array was frozen on purpose, `intended=` with its path.",
+    advises=one_of(
+        "how",
+        **dict.fromkeys(("zero", "one", "falls"), AS_LONG),
+        ends="If the loss is not low yet, another optimiser, such as Adam, or tolerances of 0.",
+    ),
     changes="adam",
     unless="decay",
 )
@@ -143,7 +154,8 @@ def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     if len(seen) > 2 and stays.any():
         since, ended = seen.lines[-2]["step"], stays & seen.weights
         if seen.all_stay(stays) and np.isfinite(seen.earlier("parameters", "log10_update")).any():
-            yield Sight(values={"how": "zero", "since": since})
+            is_open = (seen.column("parameters", "rate")[seen.weights] > 0).any()
+            yield Sight(values={"how": "ends" if is_open else "zero", "since": since})
         elif np.isfinite(seen.column("parameters", "log10_update")).any():
             ended &= _moved_clearly(seen) & ~(seen.column("parameters", "rate") > 0)
             for array in np.flatnonzero(ended):
