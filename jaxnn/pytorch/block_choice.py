@@ -197,10 +197,15 @@ class _Search:
                 if self.share(found) >= MOST and found.is_stream:
                     return found
         children = self.chain({name: name for name in self.options.children})
-        if children is None and found is None:  # some may make weights, not states of examples
-            others = {s.cut for s in self.unfit if len(self.x) not in s.parts[0].shape}
+        if children is None and found is None:  # some may make weights of parameters alone
+            others = {state.cut for state in self.unfit if not self.is_of_inputs(state)}
             children = self.chain({n: n for n in self.options.children if n not in others})
         return found if children is None else self.better(children, found)
+
+    def is_of_inputs(self, state: CutState) -> bool:
+        """Tell a state that depends on the inputs, as far as a gradient shows."""
+        states, taken = reached_states([state], *self.edges, strict=False)
+        return not states or self.edges[1] is None or (1, 0) in taken.links
 
     def share(self, chain: BlockChain) -> float:
         return self.shares.of(chain.layers)

@@ -21,9 +21,16 @@ def named_misfits(module: Module) -> Iterator[None]:
     try:
         yield
     except REFUSALS as error:
-        if (sentence := _in_words(module, error)) is None:
+        if _is_ours(error) or (sentence := _in_words(module, error)) is None:
             raise
         raise ValueError(f"{sentence}; {type(error).__name__}: {error}") from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell a sentence of this package, as of a hook, from what its frames hand on of torch."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    package = __name__.partition(".")[0]
+    return isinstance(error, ValueError) and frame.f_globals["__name__"].startswith(package)
 
 
 def _in_words(module: Module, error: Exception) -> str | None:
