@@ -240,7 +240,8 @@ def collect(folder: Path, data: Path = DATA) -> None:
         raise ValueError(f"{folder}: expected a full run of laws, got one with --quick")
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
-    some = settings.get("law") or settings.get("row") or []
+    parts = ("law", "row", "packages", "networks")
+    some = next((settings[name] for name in parts if settings.get(name)), [])
     of_some = bool(some) and kind in about
     if kind in IN_PARTS:
         records = _menagerie(folder, data)

@@ -85,7 +85,7 @@ def tensors(output: Output) -> Iterator[Any]:
 
 def _plain(model: torch.nn.Module, inputs: Inputs, names: Iterable[str], seed: int) -> Plain:
     module = getattr(model, "_orig_mod", model)
-    known, edges = dict(module.named_modules()), []
+    known, edges = dict(module.named_modules()) | {type(module).__name__: module}, []
 
     def stored(_: torch.nn.Module, __: object, output: Output) -> None:
         v = next(v for v in tensors(output) if v.is_floating_point() and v.requires_grad)
