@@ -109,12 +109,6 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
             yield seen.sight(int(array), {"extent": "since", "since": seen.lines[-2]["step"]})
 
 
-AS_LONG = (
-    "A schedule as long as the training, counted in what its function is called with: steps or "
-    "epochs; if an array was frozen on purpose, `intended=` with its path."
-)
-
-
 @ALARMS.rule(
     "schedule",
     says=one_of(
@@ -129,11 +123,9 @@ AS_LONG = (
         "has fallen: if that goes on, all further steps together change half of the weights by "
         "{left:.1g} of their size",
     ),
-    advises=one_of(
-        "how",
-        **dict.fromkeys(("zero", "one", "falls"), AS_LONG),
-        ends="If the loss is not low yet, another optimiser, such as Adam, or tolerances of 0.",
-    ),
+    advises="A schedule as long as the training, counted in what its function is called with: "
+    "steps or epochs; another optimiser, where one has stopped by itself; if an array was frozen "
+    "on purpose, `intended=` with its path.",
     changes="adam",
     unless="decay",
 )
