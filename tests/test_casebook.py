@@ -22,6 +22,7 @@ from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Reply, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
 from experiments.menagerie import catalogue
+from jaxnn.trials.race import CHANGES
 
 FOLDER = Path(case.__file__).parent
 DOCS = FOLDER.parents[1] / "docs"
@@ -58,7 +59,7 @@ def test_a_case_is_of_the_vocabulary_and_has_a_program():
         assert one.causes | one.symptoms | one.advice <= words, one.name
         assert not one.causes & one.symptoms, one.name
         assert one.advice <= one.causes, one.name
-        assert one.changes <= case.CHANGES.keys(), one.name
+        assert one.changes <= {"other", *CHANGES}, one.name
         assert one.name in functions_of(one.file), one.name
 
 
@@ -185,7 +186,7 @@ def test_the_first_advice_is_made(before, answer, changes, outcome, monkeypatch)
     of_it = program.CaseProgram(
         model, 10 * line, line, lambda z, ys: (z - ys) ** 2, optax.sgd(0.1), data.explained
     )
-    one = replace(CASE, changes=frozenset(["no_decay"]))
+    one = replace(CASE, changes=frozenset(["no decay"]))
     assert checked.checked(one, of_it, is_cured=False)[:3] == outcome
     assert checked.checked(one, of_it, is_cured=True).cured == ("advised" if answer else "words")
 

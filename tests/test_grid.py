@@ -52,6 +52,7 @@ def test_help_begins_with_the_question_and_has_the_other_options_in_groups(capsy
     with pytest.raises(SystemExit):
         read(["depth", "--help"])
     said = capsys.readouterr().out
+    assert "(default: )" not in said
     words = (
         "How does the size of a gradient change with depth?",
         "--depths",

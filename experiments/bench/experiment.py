@@ -38,7 +38,7 @@ PEERS = ("optax", "torch", "equinox", "flax")
 class Settings(runtime.Options):
     """Seconds that our workloads take, compared with what people would use instead."""
 
-    row: tuple[str, ...] = ()
+    row: runtime.Names = ()
     """Only these rows, by name; all of them by default, which takes an hour on two cores."""
     pairs: int = 7
     """How often each side is timed, in turns."""

@@ -38,32 +38,6 @@ FAULTS = {
     "loop": "the loop around them",
     "format": "number formats",
 }
-CHANGES = {  # single changes of a program, each of which may be its fix
-    "column": "labels of another shape",
-    "from_zero": "classes counted from 0",
-    "minus": "minus the loss",
-    "no_activation": "no activation after the last layer",
-    "usual_loss": "the usual loss of such labels, on the output as it is",
-    "usual_end": "the usual loss, and no activation after the last layer",
-    "class_each": "a unit for each class",
-    "inputs": "inputs standardised by column",
-    "labels": "labels standardised",
-    "temperature": "outputs times a factor",
-    "no_dropout": "no dropout",
-    "training_mode": "training mode",
-    "evaluation_mode": "evaluation mode",
-    "all_learn": "all parameters learn and are in the optimiser",
-    "no_decay": "no decay of weights",
-    "no_clip": "no clipping of gradients",
-    "step": "another step size",
-    "adam": "Adam with 0.001 instead of the optimiser",
-    "draw": "weights drawn as their initialiser usually does",
-    "own_copies": "a copy of its own for each place of a shared module",
-    "norm": "norms between layers",
-    "pre-norm": "ways around layers",
-    "relu": "relu, with He's weights",
-    "other": "none of these: `fix` says what it is",
-}
 REFUSED = "refused"  # by an error of diagnose or watch, before anything is measured
 SOURCES = {  # beginnings of the sources of cases, and of the ids in sources.csv
     "so-": "stackoverflow.com/questions/",
@@ -98,9 +72,10 @@ class Case:
     symptoms: rules that name what follows from it, which may be said as well.
     advice: rules whose advice is the published fix.
     place: "inputs", "output" or a part of the path of a parameter array; "" where there is none.
-    changes: of `CHANGES`, any of which makes it learn; none if nobody has said which.
+    changes: of `jaxnn.trials`, any of which makes it learn, or "other", none of these, as `fix`
+        says; none if nobody has said which.
 
-    In a table, names stand with a space between them; the space in a rule is "_": lone_position.
+    In a table, names stand with a space between them; the space in a name is "_": lone_position.
     """
 
     name: str
@@ -159,16 +134,9 @@ def _of_table(path: Path) -> list[Case]:
         if reader.fieldnames != expected:
             raise ValueError(f"{path.name}: expected columns {expected}, got {reader.fieldnames}")
         rows = list(reader)
-    sets = ("causes", "symptoms", "advice")
-    return [
-        Case(
-            **row
-            | {name: _rules(row[name]) for name in sets}
-            | {"changes": frozenset(row["changes"].split())}
-        )
-        for row in rows
-    ]
+    sets = ("causes", "symptoms", "advice", "changes")
+    return [Case(**row | {name: _names(row[name]) for name in sets}) for row in rows]
 
 
-def _rules(cell: str) -> frozenset[Any]:
+def _names(cell: str) -> frozenset[Any]:
     return frozenset(name.replace("_", " ") for name in cell.split())

@@ -57,11 +57,12 @@ def checked(case: Case, program: CaseProgram, is_cured: bool) -> Checked:
     least = np.nanmax([before + MARGIN, LEAST])
     if made is None:
         return Checked(LEARNED if least > 1 else outcome, as_it_is=before)
-    names = frozenset(name.replace(" ", "_") for name in made.names)
+    names = frozenset(made.names)
     meant = RIGHT if names <= case.changes else PARTLY if names & case.changes else MISSED
     meant = meant if case.changes else NONE
     cured = LEARNED if least > 1 else LEARNS if made.value >= least else FAILS
-    return Checked(cured, " ".join(sorted(names)), meant, before, made.value)
+    listed = " ".join(sorted(name.replace(" ", "_") for name in names))
+    return Checked(cured, listed, meant, before, made.value)
 
 
 def _made(program: Program, changes: tuple[str, ...], course: Course) -> tuple[float, Tried | None]:

@@ -34,9 +34,9 @@ from experiments.runs.store import Store
 class Settings(runtime.Options):
     """Programs that do not train, and what is said of them."""
 
-    cases: tuple[str, ...] = ()
+    cases: runtime.Names = ()
     """Names of cases; all of them if none is named."""
-    frameworks: tuple[str, ...] = ()
+    frameworks: runtime.Names = ()
     """Some of jax, linen, nnx, equinox, keras and torch; by default those that are installed."""
     parts: tuple[str, ...] = SEEN
     """write: cases that rules are written on; score: cases that score them; scored: cases that were

@@ -69,7 +69,7 @@ class Settings(RemedyOptions, runtime.Options):
         None
     )
     """FILE.py:NAME, the function that returns a network of your own."""
-    networks: tuple[str, ...] = ()
+    networks: runtime.Names = ()
     """Names of dense networks that are ill, such as "tanh, 20 layers, gain 3", or all: in each
     framework that is installed, of Equinox and PyTorch, they are trained on the digits, as they are
     and cured, and in PyTorch as rivals make them."""

@@ -46,7 +46,7 @@ class NetworkOptions:
     or one in another, such as "residual(rms_norm)"."""
     scale: tuple[str, ...] = ("1",)
     """Scales of the residual blocks: numbers, or 1/sqrt(L), L hidden layers."""
-    sigma_w: tuple[str, ...] = ()
+    sigma_w: runtime.Names = ()
     """Gaussian weights of variance σ_w²/fan_in, one initialisation for each σ_w."""
     critical: runtime.Flag = False
     """Gaussian weights with the σ_w at which, in theory, gradients of a plain network keep their
@@ -83,7 +83,7 @@ class Settings(NetworkOptions, GridOptions, data.DataOptions, runtime.Options):
     """Numbers of hidden layers."""
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")
     """Activations of the hidden layers, by name."""
-    weights: tuple[str, ...] = ()
+    weights: runtime.Names = ()
     """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
     glorot_uniform and he_normal."""
     data: tuple[str, ...] = ("breast_cancer",)

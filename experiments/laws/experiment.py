@@ -42,7 +42,7 @@ LARGEST = 64**2 * 10_001  # weights, of ten thousand layers; other laws have few
 class Settings(runtime.Options):
     """Thirty-four laws of vanishing and exploding gradients, predicted and measured."""
 
-    law: tuple[str, ...] = ()
+    law: runtime.Names = ()
     """Only these laws, by name; all of them by default."""
     quick: runtime.Flag = False
     """Smaller networks and fewer seeds: less precise, under six minutes."""

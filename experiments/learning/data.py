@@ -48,7 +48,7 @@ class DataOptions:
     """The column to predict, of a file."""
     task: Annotated[str | None, runtime.called(metavar="TASK")] = None
     """regression, binary or multiclass; by default the target tells."""
-    drop: tuple[str, ...] = ()
+    drop: runtime.Names = ()
     """Columns to leave out."""
     separator: str = ","
     """The separator of the fields of a .csv file."""

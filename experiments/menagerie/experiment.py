@@ -40,7 +40,7 @@ class Settings(runtime.Options):
 
     packages: tuple[str, ...] = tuple(PACKAGES)
     """Packages of the tables."""
-    networks: tuple[str, ...] = ()
+    networks: runtime.Names = ()
     """Networks of these packages; all of them if none is named."""
     seed: int = 0
     """Draws the random loss."""

@@ -33,6 +33,7 @@ FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own n
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 called = partial(tyro.conf.arg, help_behavior_hint="")  # an option that is None by default
+Names = Annotated[tuple[str, ...], called()]  # an option that is empty by default
 HOW = {"what": False}  # of options that do not change what is measured
 
 

@@ -8,6 +8,7 @@ An edit is read off the numbers, whichever rule made them; a `Dialect` writes it
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -216,7 +217,7 @@ class OfEquinox(Dialect):
             value = _value(edits[0], "w", amounts[0] if is_same else "a", inputs_last=True)
             pairs = f"w in where({self.name})"
             if not is_same:
-                pairs = f"w, a in zip(where({self.name}), [{', '.join(amounts)}])"
+                pairs = f"w, a in zip(where({self.name}), {_listed(amounts)})"
             lines.append(f"where = lambda m: [m{_indexed(name)}{each}]")
             lines.append(f"{self.name} = eqx.tree_at(where, {self.name}, [{value} for {pairs}])")
         return lines
@@ -346,7 +347,19 @@ def _over(values: tuple[int, ...], amounts: list[str] | None = None) -> str:
     numbers = f"range({bounds})" if is_range else f"[{', '.join(map(str, values))}]"
     if amounts is None:
         return f"for i in {numbers}:"
-    return f"for i, a in zip({numbers}, [{', '.join(amounts)}]):"
+    return f"for i, a in zip({numbers}, {_listed(amounts)}):"
+
+
+def _listed(amounts: Sequence[str]) -> str:
+    """Return a list in Python; of amounts that follow each other and are equal, one and the count.
+
+    Example:
+        >>> _listed(["1.5", "2", "2", "2", "1"])
+        '[1.5, *[2] * 3, 1]'
+    """
+    runs = [[*run] for _, run in groupby(amounts)]
+    parts = [f"*[{run[0]}] * {len(run)}" if len(run) > 2 else ", ".join(run) for run in runs]
+    return f"[{', '.join(parts)}]"
 
 
 def of_name(name: str) -> str:

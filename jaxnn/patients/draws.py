@@ -25,8 +25,7 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
     half = v[tuple(slice(n // 2) if i in along else slice(n) for i, n in enumerate(v.shape))]
     if v.ndim == 1:
         return np.concatenate([half, -half])
-    w = delta_like(rng, half, axes)
-    w = w / np.sqrt(np.sum(np.square(w)) / min(half.shape[i] for i in axes))  # singular values 1
+    w = delta_like(rng, half, axes, gain=1.0)
     into, out = axes
     rows = np.concatenate([w, -w], out)
     return np.concatenate([rows, -rows], into)
@@ -40,11 +39,11 @@ def delta_like(
     if not v.any():
         return v
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
-    centre = orthogonal_like(rng, np.ones_like(v[at]))
-    # Singular values are the gain; without one the square norm is that of v.
-    square = np.sum(np.square(v)) if gain is None else gain**2 * min(centre.shape)
+    centre = orthogonal(rng, *v[at].shape)
+    # Without a gain the square norm is that of v.
+    size = np.sqrt(np.sum(np.square(v)) / min(centre.shape)) if gain is None else gain
     drawn = np.zeros_like(v)
-    drawn[at] = centre * np.sqrt(square / np.sum(np.square(centre)))
+    drawn[at] = centre * size
     return drawn
 
 
@@ -56,11 +55,8 @@ def fan_in_gain(v: np.ndarray, axes: Axes = MATRIX) -> float:
     return float(np.sqrt(np.sum(np.square(np.asarray(v, np.float64))) / v.shape[out]))
 
 
-def orthogonal_like(rng: np.random.Generator, v: np.ndarray) -> np.ndarray:
-    """Return a random matrix with orthogonal columns, or rows, of the same mean square."""
-    n, m = v.shape
+def orthogonal(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+    """Return a random matrix (n, m) with orthonormal columns, or rows."""
     q, r = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))
     q = q * np.sign(np.diag(r))
-    q = q if n >= m else q.T
-    drawn: np.ndarray = q * np.sqrt(np.sum(np.square(v)) / np.sum(np.square(q)))
-    return drawn
+    return q if n >= m else q.T
