@@ -245,14 +245,11 @@ class InWords:
         assert_counted(self)
         return rows_of(self, of)
 
-    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
 
         What is no number is left out. The name of a layer has "." for brackets and "_" for what
         MLflow refuses in a name: `blocks[0]` is `blocks.0`.
-
-        Args:
-            prefix: of every name.
 
         Raises:
             TypeError: a traced flow, or one of several networks.
@@ -270,7 +267,7 @@ class InWords:
         digits = len(str(len(rows)))
         return {
             # Numbers have zeros in front, so that they are in order where names are sorted.
-            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{plain(row['name'])}"
+            f"gradient/{row['layer']:0{digits}d}{' ' if row['name'] else ''}{plain(row['name'])}"
             f"/{name}": float(row[name])
             for row in rows
             for name in SCALARS
