@@ -62,8 +62,8 @@ def stopped(module: Module, reached: set[int], calls: Calls, used: set[int]) -> 
     return None
 
 
-def are_called(module: Module, parts: Iterable[str], inputs: Inputs) -> bool:
-    """Tell whether further passes call what lies in some parts, left out by random depth alone."""
+def are_left_out(module: Module, parts: Iterable[str], inputs: Inputs) -> bool:
+    """Tell whether other passes alone call what lies in some parts, as with random depth."""
     called: list[Module] = []
 
     def note(m: Module, *_: object) -> None:
@@ -72,9 +72,11 @@ def are_called(module: Module, parts: Iterable[str], inputs: Inputs) -> bool:
     inside = [m for name, m in modules_of(module).items() if any(lies_in(name, p) for p in parts)]
     hooks = [partial(m.register_forward_hook, note) for m in inside]
     with registered(hooks), unchanged(module, tensors_in(inputs)), torch.no_grad():
-        for _ in range(PASSES):
+        for number in range(PASSES):
             called_with(module, inputs)
-    return bool(called)
+            if called:
+                return number > 0  # the first draws what the measured pass has drawn
+    return False
 
 
 def _frozen_layers(

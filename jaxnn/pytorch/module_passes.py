@@ -31,7 +31,7 @@ from .cuts import (
     plain_name,
     unwrapped,
 )
-from .gradient_reach import Stopped, are_called, stopped
+from .gradient_reach import Stopped, are_left_out, stopped
 from .graphs import log_branches
 from .hooks import CutState, StateRecorder, TensorHooks, has_steps_first, numbered
 from .inputs import entered, entering
@@ -118,7 +118,7 @@ def measured(
         )
         first = first._replace(notes=(note, *first.notes))
     stops = first.stops
-    if stops and stops.why == "unused" and are_called(module, stops.parts, inputs):
+    if stops and stops.why == "unused" and are_left_out(module, stops.parts, inputs):
         stops = None
     first = first._replace(notes=(*first.notes, *_on_hooks(acting)), stops=stops)
     head = zero_head(first.found, first.parameters, first.layers)
