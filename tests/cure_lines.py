@@ -7,9 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-
-AT_RANDOM = "orthogonal", "looks-linear", "redraw", "recurrent"  # run, it is another draw
 
 
 def run(code, **names):
@@ -45,13 +42,9 @@ def arrays_of(model):
 
 
 def assert_lines_make(cure, model):
-    """Lines make the arrays of the changed model; of those that are drawn the size."""
+    """Lines make the arrays of the changed model, those that are drawn too."""
     made = changed_by_lines(cure.code, model, z=jnp.ones((2, 2)), layer=lambda z: z)
     for v, expected in zip(arrays_of(made), arrays_of(cure.model), strict=True):
         size = np.sqrt(np.mean(np.square(expected)))
-        if cure.kind in AT_RANDOM and not np.allclose(v, expected):
-            close = 0.4 if cure.kind == "redraw" else 1e-3
-            assert np.sqrt(np.mean(np.square(v))) == pytest.approx(size, rel=close), cure.code
-        else:
-            message = f"{cure.advice}\n{cure.code}"
-            np.testing.assert_allclose(v, expected, 1e-4, 1e-4 * size, err_msg=message)
+        message = f"{cure.advice}\n{cure.code}"
+        np.testing.assert_allclose(v, expected, 1e-4, 1e-4 * size, err_msg=message)

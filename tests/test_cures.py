@@ -17,7 +17,7 @@ from jaxnn.chain.parameter_places import are_shared
 from jaxnn.models import Program
 from jaxnn.patients import hooks, remade, search, structure, units
 from jaxnn.patients.code import of_modules
-from jaxnn.patients.draws import OddError, delta_like, fan_in_gain, mirrored
+from jaxnn.patients.draws import JaxSource, OddError, delta_like, fan_in_gain, mirrored
 from jaxnn.patients.weights import multiplied, redrawn
 from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.graphs import count_of_relu
@@ -393,33 +393,38 @@ def test_the_units_of_a_layer(name, after, rng):
         np.testing.assert_allclose(replaced, np.sin(z @ w) if after else np.sin(z) @ w)
 
 
-def test_mirrored_matrices_make_relu_linear(rng):
-    first, second = (mirrored(rng, np.ones((8, 8))) for _ in range(2))
+@pytest.fixture
+def source():
+    return JaxSource(0, 9)
+
+
+def test_mirrored_matrices_make_relu_linear(rng, source):
+    first, second = (mirrored(source, np.ones((8, 8))) for _ in range(2))
     u = rng.normal(size=(3, 4))
     out = np.maximum(np.concatenate([u, -u], axis=1), 0) @ first
     out = np.maximum(out, 0) @ second
     np.testing.assert_allclose(out[:, :4], u @ first[:4, :4] @ second[:4, :4], atol=1e-12)
     np.testing.assert_allclose(out[:, 4:], -out[:, :4])
     np.testing.assert_allclose(np.linalg.norm(out[:, :4], axis=1), np.linalg.norm(u, axis=1))
-    np.testing.assert_array_equal(mirrored(rng, np.array([1.0, 2, 3, 4])), [1, 2, -1, -2])
+    np.testing.assert_array_equal(mirrored(source, np.array([1.0, 2, 3, 4])), [1, 2, -1, -2])
 
 
-def test_units_come_in_pairs_only_where_the_width_is_even(rng):
+def test_units_come_in_pairs_only_where_the_width_is_even(rng, source):
     with pytest.raises(OddError):
-        mirrored(rng, np.ones((5, 5)))
+        mirrored(source, np.ones((5, 5)))
     net, params = as_network([(dense, w) for w in drawn(rng, 3, 1.0, 4)])
-    made = redrawn(net, params, {(1, 0), (2, 0)}, lambda v, at: mirrored(rng, v))
+    made = redrawn(net, params, {(1, 0), (2, 0)}, lambda v, at: mirrored(source, v))
     (_, first), (_, second), _ = net.user(made)
     np.testing.assert_array_equal(first, net.user(params)[0][1])
     np.testing.assert_array_equal(second[:2], -second[2:])
 
 
-def test_kernels_are_drawn_with_the_gain_that_is_asked_for(rng):
+def test_kernels_are_drawn_with_the_gain_that_is_asked_for(source):
     """In their centre, which of four entries is the second; inputs are the last axis but one."""
-    drawn = delta_like(rng, np.ones((4, 3, 6, 5)), (2, 3), 1.5)
+    drawn = delta_like(source, np.ones((4, 3, 6, 5)), (2, 3), 1.5)
     np.testing.assert_allclose(np.linalg.svd(drawn[1, 1], compute_uv=False), 1.5)
     assert np.sum(drawn != 0) == 30
-    assert fan_in_gain(delta_like(rng, np.ones((4, 3, 6, 6)), (2, 3), 1.5), (2, 3)) == (
+    assert fan_in_gain(delta_like(source, np.ones((4, 3, 6, 6)), (2, 3), 1.5), (2, 3)) == (
         pytest.approx(1.5)
     )
     assert np.isnan(fan_in_gain(drawn, (2, 3)))

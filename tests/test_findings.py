@@ -1066,6 +1066,7 @@ def test_what_makes_less_than_a_thousand_is_usual():
 
 CHAOTIC = of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20, is_chaotic=True)
 BRIER, LINEAR = an_end(kinds.NUMBERS, **SOFTMAX), an_end(is_linear=True)
+OFF = {(3, "down"): NONE}
 NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
 
 
@@ -1084,6 +1085,7 @@ NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2
         ("linear", (NEAR_ZERO, LINEAR), False),
         # What acts after a gain of zero is not seen
         ("linear", (a_flow_with_biases(sizes={(3, "down"): NONE}), LINEAR), False),
+        ("linear", (a_flow_with_biases(sizes=OFF, deltas=OFF), LINEAR), False),
     ],
 )
 def test_what_else_is_known_makes_a_fault_or_none(rule, given, is_found):

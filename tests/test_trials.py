@@ -198,6 +198,25 @@ def test_numbers_of_classes_get_a_unit_each():
     assert CHANGES["class each"].of(setup()) is None  # labels that are no classes
 
 
+@pytest.mark.parametrize("shape", [(), (8,)])
+def test_gains_of_zero_are_set_to_one(shape):
+    """In front of weights without a bias nothing tells them from gains at the end of a branch."""
+
+    def residual(p, z):
+        z = z @ p["a"]
+        for block in p["blocks"]:
+            z = z + jnp.tanh((block["g"] * z) @ block["w"])
+        return z @ p["b"]
+
+    w = jnp.float32(RNG.normal(size=(3, 8, 8)) / 3)
+    p = {"a": w[0, :4], "b": w[0, :, :1], "blocks": [{"w": v, "g": jnp.zeros(shape)} for v in w]}
+    (made,) = CHANGES["zero gains"].of(setup(residual, p))
+    assert made.words == {"arrays": "`['blocks'][*]['g']`"}
+    gains = [block["g"] for block in made.formed.program.model[1]["blocks"]]
+    np.testing.assert_array_equal(gains, np.ones((3, *shape)))
+    assert not [*CHANGES["zero gains"].of(setup())]  # its zeros are biases
+
+
 def test_optimisers_without_decay_and_their_step_sizes():
     for optimizer, size in (
         (optax.sgd(0.3), 0.3),

@@ -7,19 +7,21 @@ An edit is read off the numbers, whichever rule made them; a `Dialect` writes it
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from ..graph.steps import Axes
+from .draws import Normal
 from .hooks import Layer
 from .patient import At, Form, Leaky
-from .words import STAR, template, to_digits, with_numbers
+from .words import STAR, split_by_number, template, to_digits
 
 CLOSE = 1e-4  # of an array, relative to its size
 INDENT = " " * 4
+AT_RANDOM = frozenset(("orthogonal", "delta", "mirrored", "mirrored delta", "normal"))  # verbs
 ENDS = 3  # operations at either end of a layer that are written
 PYTHON = {  # what users write of JAX's primitives
     "dot_general": "@",
@@ -96,32 +98,16 @@ def loops(edits: Mapping[str, Edit]) -> list[Loop]:
         groups.setdefault((template(path), edit.verb, edit.part), []).append((path, edit))
     made: list[Loop] = []
     for group in groups.values():
-        for values, name, of_name in _split(group):
-            known = next((loop for loop in made if values and loop.values == values), None)
+        for values, name, of_name in split_by_number(group):
+            # What is drawn has a loop of its own: its order is the same whatever the amounts are.
+            is_drawn = of_name[0].verb in AT_RANDOM
+            alike = (loop for loop in made if values and loop.values == values)
+            known = None if is_drawn else next(alike, None)
             if known is None:
                 made.append(Loop(values, [(name, of_name)]))
             else:
                 known.body.append((name, of_name))
     return made
-
-
-def _split(group: Sequence[tuple[str, Edit]]) -> Iterator[tuple[tuple[int, ...], str, list[Edit]]]:
-    """Yield values of i, a name with i and the edits of names that differ in one number."""
-    numbers = [re.findall(r"\d+", path) for path, _ in group]
-    differing = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
-    if len(differing) > 1:
-        least = min(differing, key=lambda n: len({row[n] for row in numbers}))
-        for value in dict.fromkeys(row[least] for row in numbers):
-            pairs = zip(group, numbers, strict=True)
-            yield from _split([one for one, row in pairs if row[least] == value])
-        return
-    path, edits = group[0][0], [edit for _, edit in group]
-    if not differing:
-        yield (), path, edits
-        return
-    (at,) = differing
-    shown = [STAR if n == at else number for n, number in enumerate(numbers[0])]
-    yield tuple(int(row[at]) for row in numbers), with_numbers(template(path), shown), edits
 
 
 # Dialects
@@ -256,27 +242,22 @@ def _set(edit: Edit, t: str, amount: str) -> list[str]:
 def _value(edit: Edit, t: str, amount: str, inputs_last: bool = False) -> str:
     """Return an array of JAX after an edit, in Python, given how it is named there."""
     init = "jax.nn.initializers"
-    delta = f"{init}.delta_orthogonal({amount})(next(keys), {t}.shape)"
+    units, centre = f"{t}.shape[-2:]", f"tuple((n - 1) // 2 for n in {t}.shape[:-2])"
     if inputs_last:  # kernels (out, in, …)
-        shape = f"{t}.shape[2:] + {t}.shape[1::-1]"
-        delta = f"jnp.moveaxis({init}.delta_orthogonal({amount})(next(keys), {shape}), -1, 0)"
-        delta = f"jnp.moveaxis({delta}, -1, 1)"
-    half = f"{init}.orthogonal()(next(keys), [n // 2 for n in {t}.shape[-2:]])"
-    centre = f"tuple((n - 1) // 2 for n in {t}.shape[:-2])"
-    if inputs_last:
-        half = half.replace("[-2:]", "[:2]")
-        centre = f"(..., *[(n - 1) // 2 for n in {t}.shape[2:]])"
+        units, centre = f"{t}.shape[:2]", f"(..., *[(n - 1) // 2 for n in {t}.shape[2:]])"
+    matrix = f"{init}.orthogonal({amount})(next(keys), {units})"
+    half = f"{init}.orthogonal()(next(keys), [n // 2 for n in {units}])"
     mirrored = f"jnp.kron(jnp.array([[1.0, -1], [-1, 1]]), {half})"
     return {
         "multiply": f"{amount} * {t}",
         "fill": f"jnp.full_like({t}, {amount})",
         "part": f"{t}.at[{_part(edit)}].set({amount})",
-        "orthogonal": f"{init}.orthogonal({amount})(next(keys), {t}.shape)",
-        "delta": delta,
-        "mirrored": mirrored,
+        "orthogonal": f"{init}.orthogonal({amount})(next(keys), {t}.shape).astype({t}.dtype)",
+        "delta": f"jnp.zeros_like({t}).at[{centre}].set({matrix})",
+        "mirrored": f"{mirrored}.astype({t}.dtype)",
         "mirrored delta": f"jnp.zeros_like({t}).at[{centre}].set({mirrored})",
         "halves": f"jnp.concatenate([{t}[: len({t}) // 2], -{t}[: len({t}) // 2]])",
-        "normal": f"{amount} * jax.random.normal(next(keys), {t}.shape)",
+        "normal": f"{amount} * jax.random.normal(next(keys), {t}.shape).astype({t}.dtype)",
     }[edit.verb]
 
 
@@ -379,16 +360,25 @@ def edits_between(
     after: Mapping[At, np.ndarray],
     path: Callable[[At], str],
     axes: Callable[[At], Axes],
+    normal: Mapping[At, Normal],
 ) -> dict[str, Edit]:
     """Return the edits of the arrays that differ, by their paths."""
     return {
-        path(at): edit_of(before[at], v, axes(at))
+        path(at): _normal(v, normal.get(at)) or edit_of(before[at], v, axes(at))
         for at, v in sorted(after.items())
         if v.size and not np.array_equal(before[at], v)
     }
 
 
-def with_keys(lines: Sequence[str], most: int) -> list[str]:
-    """Return lines of JAX behind the keys that they draw with, if they do, at most so many."""
-    keys = [f"keys = iter(jax.random.split(jax.random.key(0), {most}))"]
-    return [*(keys if any("next(keys)" in line for line in lines) else ()), *lines]
+def _normal(new: np.ndarray, drawn: Normal | None) -> Edit | None:
+    """Return the standard deviation that an array was drawn with, which is not read off it."""
+    is_drawn = drawn is not None and np.allclose(new, drawn.array, rtol=CLOSE)
+    return Edit("normal", drawn.std) if drawn and is_drawn else None
+
+
+def seeded(lines: Sequence[str], edits: Mapping[str, Edit], seed: int, of_torch: bool) -> list[str]:
+    """Return lines behind one that sets the random state, if they draw."""
+    count = sum(edit.verb in AT_RANDOM for edit in edits.values())
+    of_jax = f"keys = iter(jax.random.split(jax.random.key({seed}), {count}))"
+    first = f"torch.manual_seed({seed})" if of_torch else of_jax
+    return [*[first] * bool(count), *lines]

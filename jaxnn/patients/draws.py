@@ -3,6 +3,10 @@
 A kernel of a convolution has such a matrix in its centre, and is 0 elsewhere.
 """
 
+import sys
+from typing import Any, NamedTuple, Protocol
+
+import jax
 import numpy as np
 
 from ..graph.steps import Axes
@@ -15,7 +19,58 @@ class OddError(ValueError):
     """Widths that are odd, of which there are no pairs."""
 
 
-def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
+class Source(Protocol):
+    """What a framework draws; std: of what was normal, to be noted."""
+
+    std: float | None
+
+    def orthogonal(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a random matrix with orthonormal columns, or rows."""
+
+    def normal(self, shape: tuple[int, ...], std: float) -> np.ndarray:
+        """Return independent entries of mean 0."""
+
+
+class Normal(NamedTuple):
+    """An array that was drawn, and the standard deviation of its entries."""
+
+    array: np.ndarray
+    std: float
+
+
+class JaxSource:
+    """Arrays as `jax.nn.initializers` draws them, from a key each."""
+
+    def __init__(self, seed: int, count: int):
+        self.keys, self.std = iter(jax.random.split(jax.random.key(seed), count)), None
+
+    def orthogonal(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(jax.nn.initializers.orthogonal()(next(self.keys), shape), np.float64)
+
+    def normal(self, shape: tuple[int, ...], std: float) -> np.ndarray:
+        self.std = std
+        return std * np.asarray(jax.random.normal(next(self.keys), shape), np.float64)
+
+
+class TorchSource:
+    """Arrays as `torch.nn.init` draws them, of the dtype and on the device of a tensor."""
+
+    def __init__(self, seed: int, like: Any):
+        self.torch, self.like, self.std = sys.modules["torch"], like.detach(), None
+        self.torch.manual_seed(seed)
+
+    def orthogonal(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._numbers(self.torch.nn.init.orthogonal_(self.like.new_empty(shape)))
+
+    def normal(self, shape: tuple[int, ...], std: float) -> np.ndarray:
+        self.std = std
+        return self._numbers(self.torch.nn.init.normal_(self.like.new_empty(shape), std=std))
+
+    def _numbers(self, v: Any) -> np.ndarray:
+        return np.asarray(v.cpu().double().numpy())
+
+
+def mirrored(source: Source, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
     """Return a mirrored orthogonal matrix or kernel, or half of a vector and its opposite."""
     along = (0,) if v.ndim == 1 else axes
     if any(v.shape[i] % 2 for i in along):
@@ -25,21 +80,21 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
     half = v[tuple(slice(n // 2) if i in along else slice(n) for i, n in enumerate(v.shape))]
     if v.ndim == 1:
         return np.concatenate([half, -half])
-    w = delta_like(rng, half, axes, gain=1.0)
+    w = delta_like(source, half, axes, gain=1.0)
     into, out = axes
     rows = np.concatenate([w, -w], out)
     return np.concatenate([rows, -rows], into)
 
 
 def delta_like(
-    rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX, gain: float | None = None
+    source: Source, v: np.ndarray, axes: Axes = MATRIX, gain: float | None = None
 ) -> np.ndarray:
     """Return a kernel with an orthogonal matrix in its centre; a matrix is all centre."""
     # What is 0, as biases of several heads are drawn, stays 0.
     if not v.any():
         return v
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
-    centre = orthogonal(rng, *v[at].shape)
+    centre = source.orthogonal(v[at].shape)
     # Without a gain the square norm is that of v.
     size = np.sqrt(np.sum(np.square(v)) / min(centre.shape)) if gain is None else gain
     drawn = np.zeros_like(v)
@@ -53,10 +108,3 @@ def fan_in_gain(v: np.ndarray, axes: Axes = MATRIX) -> float:
     if v.shape[into] != v.shape[out]:
         return np.nan
     return float(np.sqrt(np.sum(np.square(np.asarray(v, np.float64))) / v.shape[out]))
-
-
-def orthogonal(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
-    """Return a random matrix (n, m) with orthonormal columns, or rows."""
-    q, r = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))
-    q = q * np.sign(np.diag(r))
-    return q if n >= m else q.T

@@ -24,8 +24,9 @@ from ..recognition.branches import branches_of, is_post_norm, kernels_of
 from ..recognition.layer_arrays import added_arrays_of
 from ..recognition.step_graph import Graph
 from . import code, remade, structure, units, weights
+from .draws import JaxSource, Source
 from .links import graph_of
-from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
+from .patient import At, Form, Leaky, Params, Patient, PerLayer, Places
 
 
 class NetworkPatient(Patient):
@@ -80,10 +81,9 @@ class NetworkPatient(Patient):
         meant = self.every_weight if only is None else only
         return weights.multiplied(self.network, params, factors, meant)
 
-    def redrawn(self, meant: Places, draw: Draw) -> Params:
-        return weights.redrawn(
-            self.network, self.params, meant, lambda v, at: draw(v, self.axes(at))
-        )
+    @contextmanager
+    def source(self, count: int) -> Iterator[Source]:
+        yield JaxSource(self.seed, count)
 
     def with_arrays(self, new: Mapping[At, np.ndarray]) -> Params:
         return weights.redrawn(self.network, self.params, new.keys(), lambda v, at: new[at])
@@ -91,7 +91,7 @@ class NetworkPatient(Patient):
     def with_params(self, params: Params) -> Patient:
         program = self.program.but(network=(self.network, params))
         made = type(self)(program, self.seed, self._numbers)
-        made.at_first = self.at_first
+        made.at_first, made.normal = self.at_first, self.normal
         return made
 
     @cached_property
@@ -135,10 +135,10 @@ class ChainPatient(NetworkPatient):
 
     def lines(self, arrays: Mapping[At, np.ndarray]) -> list[str]:
         """Return the lines that change numbers of the user's own pytree into others."""
-        edits = code.edits_between(self.at_first, arrays, self.path, self.axes)
+        edits = code.edits_between(self.at_first, arrays, self.path, self.axes, self.normal)
         model = self.program.model
         lines = remade.dialect_of(model, own_pytree(model)).lines(edits)
-        return code.with_keys(lines, len(edits))
+        return code.seeded(lines, edits, self.seed, of_torch=False)
 
     @cached_property
     def _links(self) -> list[TypedLink]:
@@ -287,7 +287,7 @@ class ReformedPatient(ChainPatient):
     def with_params(self, params: Params) -> Patient:
         origin = self.origin, self.call, self.written
         made = type(self)(*origin, self.network, params, self._numbers)
-        made.at_first = self.at_first
+        made.at_first, made.normal = self.at_first, self.normal
         return made
 
     def code(self, params: Params) -> str:

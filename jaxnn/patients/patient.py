@@ -24,8 +24,8 @@ from ..graph.steps import Axes
 from ..models import Model, Program
 from ..texts import are_own, labels
 from . import search
-from .draws import MATRIX, fan_in_gain
-from .words import names_in_words, numbers_in_words, to_digits
+from .draws import MATRIX, Normal, Source, fan_in_gain
+from .words import names_in_words, numbers_in_words, order_of, to_digits
 
 log = logging.getLogger("jaxnn.patients")
 
@@ -34,7 +34,7 @@ AnyNet = Any  # a Network, a chain, or a module of PyTorch
 State = Any  # an array of JAX, or a tensor
 At = tuple[int, int]  # the layer of an array, counted from 0, and a number
 Places = Set[At]
-Draw = Callable[[np.ndarray, Axes], np.ndarray]  # (array, its axes of units) -> another one
+Draw = Callable[[Source, At], np.ndarray]
 PerLayer = Float[np.ndarray, " L"]
 
 
@@ -87,6 +87,7 @@ class Patient(ABC):
     ):
         self.program, self.params, self.seed, self.measurements = program, params, seed, 0
         self._numbers = numbers
+        self.normal: dict[At, Normal] = {}
 
     @cached_property
     def flow(self) -> Flow:
@@ -185,9 +186,24 @@ class Patient(ABC):
     def multiplied(self, params: Params, factors: PerLayer, only: Places | None = None) -> Params:
         """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
 
-    @abstractmethod
     def redrawn(self, meant: Places, draw: Draw) -> Params:
-        """Return parameters some of whose arrays are others."""
+        """Return parameters some of whose arrays are drawn, as and in the order as lines do it."""
+        places: dict[str, At] = {}
+        for at in sorted(meant):
+            places.setdefault(self.path(at) or str(at), at)
+        kinds = {path: self.arrays[at].ndim for path, at in places.items()}
+        new: dict[At, np.ndarray] = {}
+        with self.source(len(places)) as source:
+            for path in order_of(kinds):
+                at = places[path]
+                new[at] = draw(source, at)
+                if source.std is not None:
+                    self.normal[at], source.std = Normal(new[at], source.std), None
+        return self.with_arrays(new)
+
+    @abstractmethod
+    def source(self, count: int) -> AbstractContextManager[Source]:
+        """Have what lines of code draw from, so many arrays at most."""
 
     @abstractmethod
     def with_arrays(self, new: Mapping[At, np.ndarray]) -> Params:

@@ -16,12 +16,12 @@ from ..pytorch import recurrent
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.graphs import count_of_relu, graph_of
-from ..pytorch.restore import holding
+from ..pytorch.restore import holding, same_random_states
 from ..recognition.branches import branches_of, is_post_norm, kernels_of
 from ..texts import clean, listed
 from . import code, hooks
-from .draws import MATRIX
-from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
+from .draws import MATRIX, Source, TorchSource
+from .patient import At, Form, Leaky, Patient, PerLayer, Places
 from .words import names_in_words
 
 Tensor = Any  # of torch, which is not imported
@@ -70,9 +70,10 @@ class TorchPatient(Patient):
     def code(self, params: Tensors) -> str:
         after = {at: _as_numpy(params[self.path(at)]) for at in self.arrays}
         before = {at: self.before(at) for at in after}
-        edits = code.edits_between(before, after, self.path, self.axes)
+        edits = code.edits_between(before, after, self.path, self.axes, self.normal)
+        lines = code.seeded(code.OfTorch("model").lines(edits), edits, self.seed, of_torch=True)
         # Numbers first: another structure gives modules other names.
-        return "\n".join([*code.OfTorch("model").lines(edits), *self.written])
+        return "\n".join([*lines, *self.written])
 
     @cached_property
     def _names(self) -> dict[At, str]:
@@ -151,8 +152,10 @@ class TorchPatient(Patient):
         }
         return {**params, **changed}
 
-    def redrawn(self, meant: Places, draw: Draw) -> Tensors:
-        return self.with_arrays({at: draw(self.arrays[at], self.axes(at)) for at in sorted(meant)})
+    @contextmanager
+    def source(self, count: int) -> Iterator[Source]:
+        with same_random_states(self.params.values()):
+            yield TorchSource(self.seed, next(iter(self.params.values())))
 
     def with_arrays(self, new: Mapping[At, np.ndarray]) -> Tensors:
         changed = {
@@ -163,7 +166,7 @@ class TorchPatient(Patient):
 
     def with_params(self, params: Tensors) -> Patient:
         made = TorchPatient(self.program.but(model=self.model(params)), self.seed)
-        made.written, made.at_first = self.written, self.at_first
+        made.written, made.at_first, made.normal = self.written, self.at_first, self.normal
         return made
 
     @property
@@ -239,6 +242,7 @@ class TorchPatient(Patient):
             return None
         made = TorchPatient(self.program.but(model=module), self.seed)
         made.written, made.at_first = [*self.written, *written], self.at_first
+        made.normal = self.normal
         return made
 
 

@@ -6,8 +6,9 @@ A * without numbers stands for every number that an array of the network has at 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from ..texts import listed
 
@@ -15,6 +16,7 @@ STAR = "*"
 DIGITS = 5  # of a number that a change is made with
 
 Values = tuple[str, ...]  # the numbers in a name
+T = TypeVar("T")
 
 
 def to_digits(value: float, digits: int = DIGITS) -> float:
@@ -84,6 +86,42 @@ def with_numbers(template: str, numbers: Sequence[str]) -> str:
     """Return a name whose stars are filled in."""
     head, *pieces = template.split(STAR)
     return head + "".join(a + b for a, b in zip(numbers, pieces, strict=True))
+
+
+def split_by_number(
+    group: Sequence[tuple[str, T]],
+) -> Iterator[tuple[tuple[int, ...], str, list[T]]]:
+    """Yield values of i, a name with i and the edits of names that differ in one number."""
+    numbers = [re.findall(r"\d+", path) for path, _ in group]
+    differing = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
+    if len(differing) > 1:
+        least = min(differing, key=lambda n: len({row[n] for row in numbers}))
+        for value in dict.fromkeys(row[least] for row in numbers):
+            pairs = zip(group, numbers, strict=True)
+            yield from split_by_number([one for one, row in pairs if row[least] == value])
+        return
+    path, edits = group[0][0], [edit for _, edit in group]
+    if not differing:
+        yield (), path, edits
+        return
+    (at,) = differing
+    shown = [STAR if n == at else number for n, number in enumerate(numbers[0])]
+    yield tuple(int(row[at]) for row in numbers), with_numbers(template(path), shown), edits
+
+
+def order_of(kinds: Mapping[str, Any]) -> list[str]:
+    """Return the paths of arrays, each with its kind, in the order in which lines draw them.
+
+    Example:
+        >>> order_of({"a[0].w": 2, "a[0].v": 2, "a[1].w": 2, "a[1].v": 2})
+        ['a[0].w', 'a[1].w', 'a[0].v', 'a[1].v']
+    """
+    groups: dict[tuple[str, Any], list[tuple[str, str]]] = {}
+    for path, kind in kinds.items():
+        groups.setdefault((template(path), kind), []).append((path, path))
+    return [
+        path for group in groups.values() for *_, alike in split_by_number(group) for path in alike
+    ]
 
 
 def _by_template(names: Iterable[str]) -> dict[str, list[Values]]:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..flow.verdict.arrays import has_name
+from ..flow.verdict.arrays import Arrays, has_name
 from ..flow.verdict.findings import SET
 from ..flow.verdict.rates import ERRATIC, LN10
 from ..flow.verdict.through_time import TimeChange, decades_a_step
 from ..flow.verdict.verdict import Verdict, verdict
 from ..patients import search
-from ..patients.draws import ONE_SIZE, delta_like
-from ..patients.patient import At, Patient, Places
+from ..patients.draws import ONE_SIZE, Source, delta_like
+from ..patients.patient import At, Params, Patient, Places
 from ..patients.words import names_in_words, template, to_digits
 from ..rules import Found
 from ..texts import clean, listed
@@ -49,8 +49,11 @@ def is_left(before: Verdict, after: Verdict) -> str:
 
 def _attempt(patient: Patient, new: dict[At, np.ndarray]) -> Attempt:
     """Return the network with other numbers in some arrays."""
-    reason = partial(is_left, patient.verdict)
-    return Attempt(patient.with_arrays(new), reason=reason, is_named=True)
+    return _named(patient, patient.with_arrays(new))
+
+
+def _named(patient: Patient, params: Params) -> Attempt:
+    return Attempt(params, reason=partial(is_left, patient.verdict), is_named=True)
 
 
 def _filled(patient: Patient, meant: Places, value: float) -> Attempt:
@@ -67,14 +70,15 @@ def _multiplied(patient: Patient, meant: Places, factor: float) -> Attempt:
 @cause("named", SET, says="{path} set to {to:g}", mends="cut, fixed, shut")
 def named_array(setup: Setup) -> Iterator[Setup]:
     """A bias or gains that turn units off, set to what the verdict says."""
-    patient = setup.patient
+    patient, done = setup.patient, list[Places]()
     for found in named(patient.verdict, "named"):
         meant = _places_of(patient, found) if "to" in found.values else set()
-        if meant:
+        if meant and not any(meant <= places for places in done):
             to, name = found.values["to"], template(patient.path(min(meant)))
             if to:  # gains of zero: all of that name, for each of them shuts
                 meant |= {at for at in _zero_vectors(patient) if template(patient.path(at)) == name}
             attempt = _filled(patient, meant, to)
+            done.append(meant)
             yield setup.attempted(attempt, path=patient.named(meant), to=to)
 
 
@@ -96,8 +100,29 @@ def shut(setup: Setup) -> Iterator[Setup]:
             yield setup.attempted(attempt._replace(flow=flow), arrays=patient.named(meant))
 
 
+@change(
+    "zero gains",
+    "Set {arrays} to 1: at 0 they shut what they multiply.",
+    says="{arrays} set to 1 instead of 0",
+)
+def zero_gains(setup: Setup) -> Iterator[Setup]:
+    """Gains of zero, in layers with a weight that gets no gradient, at 1.
+
+    At the end of a branch they are usual, at its start, without a bias, they look the same.
+    """
+    patient = setup.patient
+    arrays = Arrays.of(patient.flow)
+    waiting = np.unique(arrays.layer[arrays.weights & np.isneginf(arrays.delta)])
+    gains = {(layer, arrays.path[i]) for layer in waiting for i in arrays.zero_gains(layer)}
+    meant = {at for at in patient.arrays if (at[0] + 1, clean(patient.path(at))) in gains}
+    for group in _alike(patient, meant):
+        places = {*group.values()}
+        ones = patient.with_arrays({at: np.ones_like(patient.arrays[at]) for at in places})
+        yield setup.attempted(Attempt(ones), arrays=patient.named(places))
+
+
 def _zero_vectors(patient: Patient) -> Places:
-    return {at for at, v in patient.arrays.items() if v.ndim == 1 and v.size and not v.any()}
+    return {at for at, v in patient.arrays.items() if v.ndim < 2 and v.size and not v.any()}
 
 
 def _places_of(patient: Patient, found: Found) -> Places:
@@ -114,10 +139,10 @@ class Mended(NamedTuple):
 
     verb: str  # what to do with it
     how: str  # with numbers
-    value: np.ndarray
+    value: np.ndarray | float  # the standard deviation of what is drawn
 
 
-def mended(v: np.ndarray, like: Sequence[np.ndarray], seed: int = 0) -> Mended | None:
+def mended(v: np.ndarray, like: Sequence[np.ndarray]) -> Mended | None:
     """Return an array as others of its name are; None if it is no exception among them."""
     if len(like) < FEWEST:
         return None
@@ -132,8 +157,7 @@ def mended(v: np.ndarray, like: Sequence[np.ndarray], seed: int = 0) -> Mended |
         return Mended("set", "to 0", np.zeros_like(v))
     if own == 0:
         std = to_digits(usual, 3)
-        drawn = std * np.random.default_rng(seed).normal(size=v.shape)
-        return Mended("draw", f"again, normal with std {std:g}", drawn)
+        return Mended("draw", f"again, normal with std {std:g}", std)
     factor = to_digits(max(own, usual) / min(own, usual), 3)
     if own > usual:
         return Mended("divide", f"by {factor:g}", v / factor)
@@ -157,7 +181,7 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
         changes = {
             path: new
             for path, v in values.items()
-            if (new := mended(v, [o for p, o in values.items() if p != path], patient.seed))
+            if (new := mended(v, [o for p, o in values.items() if p != path]))
         }
         # At most a quarter of the arrays of one name may be exceptions.
         if 0 < len(changes) <= max(1, len(values) // 4):
@@ -202,7 +226,13 @@ def array(setup: Setup) -> Iterator[Setup]:
 
 
 def _as_others(setup: Setup, arrays: Mapping[At, Mended], why: str) -> Setup:
-    attempt = _attempt(setup.patient, {at: new.value for at, new in arrays.items()})
+    patient = setup.patient
+
+    def value(source: Source, at: At) -> np.ndarray:
+        new = arrays[at].value
+        return new if isinstance(new, np.ndarray) else source.normal(patient.arrays[at].shape, new)
+
+    attempt = _named(patient, patient.redrawn(arrays.keys(), value))
     return setup.attempted(attempt, actions=_actions(setup.patient, arrays), why=why)
 
 
@@ -271,13 +301,14 @@ def redraw(setup: Setup) -> Iterator[Setup]:
         return
     is_large = any(found.values.get("how") == "large" for found in findings)
     meant = patient.weights if is_large else _constant_weights(patient, findings)
-    gain, rng = (2.0 if patient.is_of_relu else 1.0), np.random.default_rng(patient.seed)
-    new = {
-        at: (gain / _fan_in(patient, at)) ** 0.5 * rng.normal(size=patient.arrays[at].shape)
-        for at in sorted(meant)
-    }
-    if new:
-        attempt = Attempt(patient.with_arrays(new)) if is_large else _attempt(patient, new)
+    gain = 2.0 if patient.is_of_relu else 1.0
+
+    def normal(source: Source, at: At) -> np.ndarray:
+        return source.normal(patient.arrays[at].shape, (gain / _fan_in(patient, at)) ** 0.5)
+
+    if meant:
+        params = patient.redrawn(meant, normal)
+        attempt = Attempt(params) if is_large else _named(patient, params)
         std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
         yield setup.attempted(attempt, arrays=patient.named(meant), std=std)
 
@@ -486,25 +517,24 @@ def recurrent(setup: Setup) -> Iterator[Setup]:
     inside = _through_time(patient)
     if inside is None or (inside.word == "vanishing" and inside.gates):
         return
-    path, rng = f"{inside.module}.weight_hh".lstrip("."), np.random.default_rng(patient.seed)
-    drawn = {
-        at: delta_like(rng, v, patient.axes(at), 1.0)
-        for at, v in patient.arrays.items()
-        if patient.path(at).startswith(path)
-    }
+    path = f"{inside.module}.weight_hh".lstrip(".")
+    meant = {at for at in patient.arrays if patient.path(at).startswith(path)}
+    drawn = patient.redrawn(
+        meant, lambda source, at: delta_like(source, patient.arrays[at], patient.axes(at), 1.0)
+    )
 
-    def with_gain(gain: float) -> dict[At, np.ndarray]:
-        return {at: gain * v for at, v in drawn.items()}
+    def with_gain(gain: float) -> Params:
+        return patient.multiplied(drawn, np.full(len(patient.layers), gain), meant)
 
     def rate(gain: float) -> float:
-        flow = patient.measured(patient.with_arrays(with_gain(gain)))
+        flow = patient.measured(with_gain(gain))
         return np.nan if flow is None else decades_a_step(flow.time, inside.module)
 
-    gain = search.root(rate) if drawn else None
+    gain = search.root(rate) if meant else None
     if gain is not None:
         gain = to_digits(gain)
-        weights = listed([f"`{patient.path(at)}`" for at in sorted(drawn)])
-        yield setup.attempted(_attempt(patient, with_gain(gain)), weights=weights, gain=gain)
+        weights = listed([f"`{patient.path(at)}`" for at in sorted(meant)])
+        yield setup.attempted(_named(patient, with_gain(gain)), weights=weights, gain=gain)
 
 
 # Cuts

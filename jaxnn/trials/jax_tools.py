@@ -15,6 +15,7 @@ from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS
 from ..jaxpr.program import Flat, Instead
 from ..models import as_network, is_pair, own_pytree
 from ..patients.jax_patients import ChainPatient
+from ..patients.patient import At
 from ..patients.structure import Rebuilding, Remade, traced
 from ..train.descent import ADAM, RATE, learned, trainee_of
 from ..train.jax_learner import OtherOptimizer
@@ -126,8 +127,9 @@ class JaxTools(Tools):
     def drawn(self, setup: Setup) -> Setup | None:
         patient, rng = setup.patient, np.random.default_rng(1)
 
-        def normal(v: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
-            out = axes[1] if v.ndim > 1 else 0
+        def normal(_: Any, at: At) -> np.ndarray:
+            v = patient.arrays[at]
+            out = patient.axes(at)[1] if v.ndim > 1 else 0
             fan_in = v.size / v.shape[out]
             return np.asarray(rng.normal(size=v.shape) / fan_in**0.5)
 

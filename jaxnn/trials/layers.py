@@ -138,11 +138,12 @@ def orthogonal(setup: Setup) -> Iterator[Setup]:
     meant = patient.matrices
     if not meant:
         return
-    gains, rng = patient.gains(meant), np.random.default_rng(patient.seed)
+    gains = patient.gains(meant)
     one_size = np.isfinite(gains).all() and gains.max() < ONE_SIZE * gains.min()
     std = _root_mean_square(gains) if one_size else 1.0
+    gain = std if one_size else None
     drawn = patient.redrawn(
-        meant, lambda v, axes: delta_like(rng, v, axes, std if one_size else None)
+        meant, lambda source, at: delta_like(source, patient.arrays[at], patient.axes(at), gain)
     )
     factor, params, _, flow = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
     gain = to_digits(factor * std)
@@ -178,9 +179,13 @@ def looks_linear(setup: Setup) -> Iterator[Setup]:
     patient = setup.patient
     if patient.is_tied or not patient.is_of_relu:
         return
-    rng, meant = np.random.default_rng(patient.seed), patient.weights | patient.vectors
+    meant = patient.weights | patient.vectors
     try:
-        attempt = Attempt(patient.redrawn(meant, partial(mirrored, rng)))
+        attempt = Attempt(
+            patient.redrawn(
+                meant, lambda source, at: mirrored(source, patient.arrays[at], patient.axes(at))
+            )
+        )
     except OddError:
         attempt = Attempt(None, reason="its units are pairs, and a width is odd")
     centre = ", in the centre of kernels" if patient.kernels else ""

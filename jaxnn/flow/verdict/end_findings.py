@@ -442,14 +442,17 @@ def linear(judged: Judged) -> Iterator[Sight]:
     """Layers without an activation between them.
 
     Two layers or more have weights, and the output, or its log-odds after a sigmoid or softmax,
-    changes in proportion to a change of the inputs by ten times their size. Layers whose weights
-    get no gradient do not count. Nothing is said without a loss, for linear networks are studied
-    too, nor if a gain starts at zero or near it, which hides the activations of a branch.
+    changes in proportion to a change of the inputs by ten times their size. Nothing is said without
+    a loss, for linear networks are studied too, nor if a branch may be off, whose activations do
+    not show: a gain starts at zero or near it, or no weight of a layer gets a gradient.
     """
     arrays, end = judged.arrays, judged.end
     learn = arrays.weights & ~np.isneginf(arrays.delta)
-    count, layers = len(np.unique(arrays.layer[learn])), np.unique(arrays.layer).tolist()
-    is_open = not any(arrays.small_gains(i) or arrays.zero_gains(i) for i in layers)
+    layers, learning = (
+        np.unique(arrays.layer[which]).tolist() for which in (arrays.weights, learn)
+    )
+    gains = (arrays.small_gains(i) or arrays.gains_of_zero(i) for i in np.unique(arrays.layer))
+    count, is_open = len(layers), layers == learning and not any(gains)
     if end and end.is_linear and count > 1 and is_open and not np.isnan(end.loss):
         yield Sight(values={"count": count})
 
