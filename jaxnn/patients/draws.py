@@ -42,7 +42,8 @@ class JaxSource:
     """Arrays as `jax.nn.initializers` draws them, from a key each."""
 
     def __init__(self, seed: int, count: int):
-        self.keys, self.std = iter(jax.random.split(jax.random.key(seed), count)), None
+        self.keys = iter(jax.random.split(jax.random.key(seed), count))
+        self.std: float | None = None
 
     def orthogonal(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(jax.nn.initializers.orthogonal()(next(self.keys), shape), np.float64)
@@ -56,7 +57,8 @@ class TorchSource:
     """Arrays as `torch.nn.init` draws them, of the dtype and on the device of a tensor."""
 
     def __init__(self, seed: int, like: Any):
-        self.torch, self.like, self.std = sys.modules["torch"], like.detach(), None
+        self.torch, self.like = sys.modules["torch"], like.detach()
+        self.std: float | None = None
         self.torch.manual_seed(seed)
 
     def orthogonal(self, shape: tuple[int, ...]) -> np.ndarray:

@@ -251,7 +251,7 @@ def _largest(patient: Patient) -> dict[At, Mended]:
 
 def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
     """Return the network with weights of std 1/√fan_in, and how; None if so, or out of range."""
-    changes: dict[At, Mended] = {}
+    changes, new = dict[At, Mended](), dict[At, np.ndarray]()
     with_units = {at for at in patient.every_weight if patient.has_units(at)}
     repeating = with_units & patient.weights
     for group in (*_alike(patient, repeating), *_alike(patient, with_units - repeating)):
@@ -261,8 +261,9 @@ def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
         if gain and not 1 / ONE_SIZE < gain < ONE_SIZE:
             factor = to_digits(1 / gain, 3)
             by = f"by {factor:g}"
-            changes |= {at: Mended("multiply", by, factor * v) for at, v in values.items()}
-    params = patient.with_arrays({at: new.value for at, new in changes.items()})
+            new |= {at: factor * v for at, v in values.items()}
+            changes |= {at: Mended("multiply", by, new[at]) for at in values}
+    params = patient.with_arrays(new)
     if not changes or patient.measured(params) is None:
         return None
     return patient.with_params(params), f"{_actions(patient, changes)}, to a std of 1/√fan_in."
