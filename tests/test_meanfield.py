@@ -292,6 +292,15 @@ def test_the_band_of_finite_width(name, c):
     np.testing.assert_allclose(np.std(slopes), band.sd, rtol=0.1)
 
 
+def test_near_criticality_float32_says_what_float64_does():
+    of = "tanh", 1.3272, 0.05**0.5  # χ - 1 = 2e-4
+    wide = float(meanfield.xi_c(*of))
+    assert 1e3 < wide < 1e5
+    with jax.enable_x64(False):
+        assert meanfield.xi_c(*of) == pytest.approx(wide, rel=1e-6)
+        assert 1e-6 < 1 - meanfield.correlation_fixed_point(*of) < 1e-3
+
+
 @pytest.mark.slow
 def test_in_float32():
     wide = [f("tanh", 2.5, 0.3) for f in (meanfield.fixed_point, meanfield.correlation_fixed_point)]
@@ -303,9 +312,9 @@ def test_in_float32():
             f("tanh", 2.5, 0.3) for f in (meanfield.fixed_point, meanfield.correlation_fixed_point)
         ]
         assert {v.dtype for v in narrow} == {jnp.dtype("float32")}
-        np.testing.assert_allclose(narrow, [float(v) for v in wide], rtol=1e-5)
+        np.testing.assert_allclose(narrow, [float(v) for v in wide], rtol=1e-7)
         again = meanfield.critical_sigma_w("tanh", 0.3)
-        np.testing.assert_allclose(again, float(critical), rtol=1e-5)
+        np.testing.assert_allclose(again, float(critical), rtol=1e-7)
         assert meanfield.fixed_point("tanh", 1.0, 0.0) == 0
 
 

@@ -5,6 +5,7 @@ Numbers may be arrays, which are broadcast together: a formula is then computed 
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -160,17 +161,26 @@ def _compiled(
 ) -> Callable[P, R]:
     signature = inspect.signature(f)
     static = [name for name in signature.parameters if name in STATIC]
-    compiled = jax.jit(program, static_argnames=static)
+
+    def narrowed(dtype: Any, **arguments: Any) -> R:
+        result: R = jax.tree.map(lambda v: v.astype(dtype), program(**arguments))
+        return result
+
+    compiled = jax.jit(narrowed, static_argnames=["dtype", *static])
 
     @wraps(f)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = check(bound.arguments)
-        if "keep" in arguments:
-            check_keep(arguments["keep"], arguments.get("hidden"))
-        with transfers():
-            result: R = compiled(**arguments)
+        dtype = jnp.result_type(float)
+        # Fixed points cancel: in float32 a c* within 1e-3 of 1 could not be told from it. Tracers
+        # have the types that they have.
+        is_traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(bound.arguments))
+        with transfers(), nullcontext() if is_traced else jax.enable_x64(True):
+            arguments = check(bound.arguments)
+            if "keep" in arguments:
+                check_keep(arguments["keep"], arguments.get("hidden"))
+            result: R = compiled(dtype, **arguments)
         return result
 
     return checked

@@ -20,7 +20,8 @@ Arguments: σ by name or an Activation, static under `jax.jit`; finite numbers �
 without unit, c in [-1, 1] and keep in (0, 1], which may be traced; hidden, a block, Dense if none
 is given, and batch, the number of rows that a batch norm is over, None for many, are static. c is
 the correlation of two inputs, of any two rows for a batch norm. Results: JAX's default float,
-scalars, or of arrays, which are broadcast together, one for each entry.
+scalars, or of arrays, which are broadcast together, one for each entry; computed in float64, but of
+traced numbers in their own float: in float32 a c* above 0.9988 then counts as 1.
 `jax.grad` differentiates all of them but `tailored_slope`, fixed points by the implicit function
 theorem; the derivative is not finite where there is none, as at a transition.
 `lengths`, `paths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden
@@ -292,8 +293,8 @@ def correlation_fixed_point(
 ) -> Scalar:
     """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
 
-    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf. Of two rows of one
-    batch after a batch norm in [-1, 1].
+    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf. Of traced float32
+    1 if 1 - c* < 1.2e-3. Of two rows of one batch after a batch norm in [-1, 1].
 
     Raises:
         ValueError: also for a Residual, with which z grows with depth.
