@@ -68,12 +68,17 @@ def prepare(settings: Settings) -> Request:
     platforms.devices()
     known = model.read(settings.model)
     rows = data.read(file, settings.separator, "file")
-    return Request(known, rows, known.frame(rows), settings)
+    return Request(known, rows, known.frame(rows, file.name), settings)
 
 
 def run(request: Request) -> None:
     """Write the predictions, and print a metric if the file has the target."""
     known, rows, out = request.model, request.rows, request.settings.out
+    for name in request.frame.columns:
+        if count := request.frame[name].null_count():
+            by = "most frequent one" if name in known.texts else "median"
+            filled = f"{counted(count, 'missing value')} filled in by the {by} of training"
+            print(f"column {quoted(name)}: {filled}", file=sys.stderr)
     for name, texts in known.texts.items():
         of_column = request.frame[name].drop_nulls()
         new = of_column.filter(~of_column.is_in(texts))
@@ -115,10 +120,11 @@ def metric(known: model.TrainedModel, target: pl.Series, y_hat: np.ndarray) -> s
     """Return the metric of the rows that have a target in a sentence, or why there is none."""
     from sklearn import metrics
 
+    target = data.tidy(target)
     name, there = METRIC[known.task], target.is_not_null().to_numpy()
     target, y_hat = target.drop_nulls(), y_hat[there]
     if known.classes:
-        target = data.tidy(target).cast(pl.String)
+        target = target.cast(pl.String)
         decided = np.array(known.classes)[model.decided(y_hat)]
         value = metrics.accuracy_score(target.to_list(), decided.tolist())
     elif target.dtype.is_numeric() and len(target) > 1:

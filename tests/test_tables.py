@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import math
 import os
 from datetime import date, datetime
 
@@ -82,7 +83,6 @@ def test_columns_of_a_file_become_features(tmp_path, ending):
         ([-1, 0, 1, 0], "multiclass", ("-1", "0", "1"), [0, 1, 2, 1]),
         ([2.5, 0.5, 1.5, -0.5], "regression", (), [2.5, 0.5, 1.5, -0.5]),
         ([1, 2, 3, 4], "regression", (), [1, 2, 3, 4]),  # all different
-        ([0, 1, 0, None], "binary", ("0", "1"), [0, 1, 0]),  # without a label, left out
     ],
 )
 def test_the_task_is_read_off_the_target(tmp_path, labels, task, classes, expected):
@@ -120,7 +120,12 @@ def test_a_column_without_values_in_the_training_rows_is_a_feature(names):
         ("a,ill\n1,p\n2,q\n", {"drop": ("b",)}, "drop: expected some of a, got 'b'"),
         ("a,ill\n1,p\n2,q\n", {"drop": ("a",)}, "table.csv holds no column besides the target"),
         ("a,ill\n,p\n,q\n", {}, "column 'a' has no values; leave it out with --drop 'a'"),
-        ("a,ill\ninf,p\n1,q\n", {}, "column 'a' holds infinite numbers; leave it out"),
+        ("a,ill\n1,p\ninf,q\n", {}, "column 'a' holds an infinite number in line 3; write a"),
+        ("a,ill\n1,1.5\n2,inf\n", {}, "column 'ill' holds an infinite number in line 3"),
+        ("a,ill\n1,p\n2,\n3,q\n", {}, "column 'ill' has no value in line 3, 1 row in all; write"),
+        ("a,ill\n1,2.5\n2,nan\n3,1\n", {}, "column 'ill' has no value in line 3, 1 row in all"),
+        ("a,ill\n" + "".join(f"{n},{n % 2}\n" for n in range(30)) + "?,1\n", {},
+            "column 'a' holds numbers, but '?' in line 32; write a number or nothing there, or"),
         ("a,ill\n1,p\n2,p\n", {}, "target: column 'ill' holds 'p' alone; nothing to learn"),
         ("a,ill\n1,\n2,\n", {}, "target: 'ill' has no values; name another --target"),
         ("a,ill\n1,p\n2,q\n", {"task": "regression"}, "task: expected numbers in column 'ill'"),
@@ -134,6 +139,30 @@ def test_what_a_file_breaks_is_one_sentence(tmp_path, text, more, sentence):
         table(str(path), **({"target": "ill"} | more))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", data.FILES)
+def test_each_cell_that_is_filled_in_is_counted(tmp_path, ending):
+    frame = TABLE.with_columns(
+        age=pl.Series([math.nan, None, 3.0, 4.0]),
+        one=7,
+        size=pl.Series(["1", "2", "3+", "2"]),
+        whole=pl.Series([1, 2, 3, 4]),
+    )
+    name = f"table{ending}"
+    assert table(written(tmp_path, frame, ending)).notes == (
+        f"{name}: column 'age': 2 missing numbers filled in by the median",
+        f"{name}: column 'town': 1 missing text filled in by the most frequent one",
+        f"{name}: column 'one': 7 alone, so nothing is learnt from it",
+        f"{name}: column 'size': '3+' is no number, so all are taken as texts",
+    )
+    infinite = written(
+        tmp_path, frame.with_columns(age=pl.Series([1.0, 2.0, -math.inf, 4.0])), ending
+    )
+    at = "line 4" if ending == ".csv" else "row 3"
+    with pytest.raises(ValueError, match=f"column 'age' holds an infinite number in {at};"):
+        table(infinite)
+    assert data.table("digits").notes == ()  # some of its pixels are always white
 
 
 def test_missing_files_unknown_sets_and_columns_of_lists(tmp_path):
@@ -182,6 +211,9 @@ def test_a_run_names_its_file_without_the_folder(tmp_path, name):
         return experiment.identity(experiment.prepare(chosen))
 
     before = identity()
+    assert before["data_notes"] == {
+        "table.csv": ("table.csv: column 's': 20 missing texts filled in by the most frequent one",)
+    }
     assert str(tmp_path) not in str(before)
     assert before["settings"]["data"] == (("table.csv",) if several else "table.csv")
     written(tmp_path, frame.with_columns(y=pl.Series(["q", "p"] * 30)))
@@ -276,6 +308,7 @@ def test_classes_probabilities_and_texts_that_are_new(tmp_path, capsys):
     np.testing.assert_allclose(answers["probability_no"], p, rtol=1e-5)
     out, err = capsys.readouterr()
     assert f"accuracy {np.mean(p > 0.5):.4g} of 4 rows" in out
+    assert "column 'town': 1 missing value filled in by the most frequent one of training" in err
     assert "warning: column 'town': 1 row with texts such as 'zz', which no row of" in err
 
 

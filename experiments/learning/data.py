@@ -3,12 +3,13 @@
 `file or bundled set -> columns -> Table -> features and labels -> Dataset`. The types that polars
 sees decide: numbers, truth values and dates are numbers, texts become a feature for each value.
 Missing numbers are filled in by the median, missing texts by the most frequent one, and features
-are standardised, by a Pipeline of scikit-learn that its user fits on the rows of his choice.
+are standardised, by a Pipeline of scikit-learn that its user fits on the rows of his choice. Each
+run says what was filled in; what cannot be is refused, with its line and column.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ import polars as pl
 from experiments.learning import bundled
 from experiments.learning.bundled import standardised
 from experiments.learning.words import listed, quoted
-from experiments.runs import runtime
+from experiments.runs import experiment, runtime
 from jaxnn.network import find_task
 from jaxnn.texts import counted
 
@@ -35,6 +36,7 @@ BUNDLED = {  # and their tasks
 }
 METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 FILES = (".csv", ".parquet")
+NAN = ["nan", "NaN", "NAN"]  # of a .csv file, where polars would make all of a column texts
 MOST_CLASSES = 20  # integers of more distinct values than this are numbers
 MOST_BYTES = 4e9  # of features
 EXACT = 2**53  # up to here every integer is a float
@@ -64,6 +66,7 @@ class DataTable:
     target: str  # the name of the column of y
     classes: tuple[str, ...]  # the names of the labels 0, 1, …; none for regression
     y: np.ndarray  # labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass)
+    notes: tuple[str, ...] = ()  # what was filled in or is no number, a sentence a column of a file
 
     @property
     def n_out(self) -> int:
@@ -137,18 +140,21 @@ def base_rate(truth: np.ndarray) -> float:
 
 
 def source(tables: Iterable[DataTable]) -> dict[str, object]:
-    """Return the shape, task and checksum of tables, by name, as entries of run.json."""
+    """Return the shape, task, checksum and notes of tables, by name, as entries of run.json."""
     named = {table.name: table for table in tables}
+    notes = {name: table.notes for name, table in named.items() if table.notes}
     return {
         "data": {name: str(table) for name, table in named.items()},
         "data_sha256": {name: table.checksum for name, table in named.items()},
+        **({experiment.DATA_NOTES: notes} if notes else {}),
     }
 
 
 def say(tables: Iterable[DataTable]) -> None:
     """Say what is to be learnt of each table."""
     for table in tables:
-        log.info("%s", table.purpose)
+        for sentence in (table.purpose, *table.notes):
+            log.info("%s", sentence)
 
 
 def by_name(
@@ -203,7 +209,7 @@ def read(path: Path, separator: str = ",", option: str = "data") -> pl.DataFrame
             frame = pl.read_parquet(path, glob=False)
         else:  # whose types are those of all its lines
             typed = partial(pl.read_csv, try_parse_dates=True, infer_schema_length=None)
-            frame = typed(path, separator=separator, glob=False)
+            frame = typed(path, separator=separator, glob=False, null_values=NAN)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TypeError) as error:
         reason = quoted(" ".join(str(error).strip().partition("\n")[0].split()))
         raise ValueError(
@@ -226,9 +232,11 @@ def _table(
     if without := frame[target].null_count():
         if without == frame.height:
             raise ValueError(f"target: {quoted(target)} has no values; name another --target")
-        log.warning("%s: %s without a label left out", name, counted(without, "row"))
-    frame = frame.filter(pl.col(target).is_not_null())
-    columns = [feature(column) for column in frame if column.name not in (target, *drop)]
+        raise ValueError(
+            f"target: column {quoted(target)} has no value in {_at(frame[target].is_null(), name)}"
+            f", {counted(without, 'row')} in all; write one, or take such rows out of {name}"
+        )
+    columns = [feature(column, name) for column in frame if column.name not in (target, *drop)]
     if not columns:
         raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
     features = pl.DataFrame(columns)
@@ -238,12 +246,40 @@ def _table(
             f"data: {count} features of {frame.height} rows are {8e-9 * count * frame.height:.3g} "
             f"GB; expected at most {MOST_BYTES / 1e9:.3g}; leave out columns of texts with --drop"
         )
-    guessed, classes, y = labelled(frame[target], task)
-    return DataTable(name, guessed, features, target, classes, y)
+    guessed, classes, y = labelled(frame[target], task, name)
+    notes = () if name in BUNDLED else tuple(f"{name}: {note}" for note in notes_on(features))
+    return DataTable(name, guessed, features, target, classes, y, notes)
 
 
-def feature(column: pl.Series) -> pl.Series:
-    """Return a column as floats, nulls where values are missing, or as texts."""
+def notes_on(features: pl.DataFrame) -> Iterator[str]:
+    """Yield a sentence on each column in which something is filled in, constant, or no number."""
+    for column in features:
+        is_text, begin = column.dtype == pl.String, f"column {quoted(column.name)}: "
+        if count := column.null_count():
+            what, by = ("text", "most frequent one") if is_text else ("number", "median")
+            yield f"{begin}{counted(count, f'missing {what}')} filled in by the {by}"
+        known = column.drop_nulls()
+        if known.n_unique() == 1 and len(column) > 1:
+            value = quoted(known[0]) if is_text else f"{known[0]:g}"
+            yield f"{begin}{value} alone, so nothing is learnt from it"
+        elif is_text and (words := _words_between_numbers(known)) is not None:
+            yield f"{begin}{quoted(known.filter(words)[0])} is no number, so all are taken as texts"
+
+
+def _words_between_numbers(column: pl.Series) -> pl.Series | None:
+    """Return which texts of a column are no numbers, if half or more of them are numbers."""
+    words = column.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+    return words if 0 < words.sum() <= len(words) / 2 else None
+
+
+def _at(chosen: pl.Series, name: str) -> str:
+    """Return the first of the chosen rows in words: its line in a .csv file, its row in others."""
+    row = int(chosen.arg_max() or 0)
+    return f"line {row + 2}" if name.lower().endswith(".csv") else f"row {row + 1}"
+
+
+def feature(column: pl.Series, name: str = "") -> pl.Series:
+    """Return a column of the file `name` as floats, nulls where values are missing, or texts."""
     if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     elif isinstance(column.dtype, pl.Date | pl.Datetime):  # in days
@@ -258,8 +294,19 @@ def feature(column: pl.Series) -> pl.Series:
             f"data: expected numbers, truth values, dates or texts in column "
             f"{quoted(column.name)}, got {column.dtype}; {out}"
         )
-    if column.dtype == pl.Float64 and column.is_infinite().any():
-        raise ValueError(f"data: column {quoted(column.name)} holds infinite numbers; {out}")
+    if column.dtype == pl.Float64 and (infinite := column.is_infinite().fill_null(False)).any():
+        raise ValueError(
+            f"data: column {quoted(column.name)} holds an infinite number in {_at(infinite, name)}"
+            f"; write a number or nothing there, or {out}"
+        )
+    if column.dtype == pl.String and column.n_unique() > MOST_CLASSES:
+        words = _words_between_numbers(column.fill_null("0"))
+        if words is not None:
+            text = f"{quoted(column.filter(words)[0])} in {_at(words, name)}"
+            raise ValueError(
+                f"data: column {quoted(column.name)} holds numbers, but {text}; write a number or "
+                f"nothing there, or {out}"
+            )
     return column
 
 
@@ -273,7 +320,9 @@ def tidy(target: pl.Series) -> pl.Series:
     return target.cast(pl.String) if isinstance(target.dtype, pl.Categorical | pl.Enum) else target
 
 
-def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
+def labelled(
+    target: pl.Series, task: str | None, file: str = ""
+) -> tuple[str, tuple[str, ...], np.ndarray]:
     """Return the task, the names of the classes, and the labels in the form of the task."""
     name, is_number = quoted(target.name), target.dtype.is_numeric()
     if not (is_number or target.dtype in (pl.String, pl.Boolean)):
@@ -304,7 +353,7 @@ def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...],
             f"{quoted(classes[0])}; name another --target, or another --task"
         )
     if task == "regression":
-        return task, (), feature(target).to_numpy()
+        return task, (), feature(target, file).to_numpy()
     return task, classes, codes.astype(float if task == "binary" else np.int32)
 
 

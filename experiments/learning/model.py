@@ -57,8 +57,8 @@ class TrainedModel:
         """The names of the columns that it takes."""
         return [str(name) for name in self.pipeline.feature_names_in_]
 
-    def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the columns that it takes, as those of training."""
+    def frame(self, rows: pl.DataFrame, file: str = "") -> pl.DataFrame:
+        """Return the columns that it takes of the rows of a file, as those of training."""
         missing = [name for name in self.columns if name not in rows.columns]
         if missing:
             raise ValueError(
@@ -66,7 +66,7 @@ class TrainedModel:
             )
         given = pl.DataFrame(
             [
-                feature(rows[name])
+                feature(rows[name], file)
                 if rows[name].null_count() < rows.height
                 else rows[name].cast(pl.String if name in self.texts else pl.Float64)
                 for name in self.columns

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jaxnn.experiments")
 
+DATA_NOTES = "data_notes"  # the entry of run.json with sentences on each file's columns
+
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
 
@@ -58,7 +60,10 @@ class Plan(ABC):
 
     @property
     def source(self) -> Mapping[str, object]:
-        """Entries of run.json that identify the data of the run, besides the settings."""
+        """Entries of run.json that identify the data of the run, besides the settings.
+
+        Under `DATA_NOTES` sentences by file, which output and report say too.
+        """
         return {}
 
     @property
@@ -176,7 +181,7 @@ def run(experiment: Experiment[P, R], plan: P, store: Store) -> bool:
     console = tables.console()
     tables.printed(experiment.table(conclusion.rows, conclusion.missing), console)
     stopped = [conclusion.missing.sentence] if conclusion.missing else []
-    tables.sentences([*stopped, *conclusion.verdicts], console)
+    tables.sentences([*stopped, *conclusion.verdicts, *data_notes(store.what)], console)
     is_drawn = bool(conclusion.figures or conclusion.page)
     with progress.view("drawing", plan.settings.quiet or not is_drawn):  # takes longer
         not_drawn = write(store, conclusion, started, finished, experiment.defaults)
@@ -187,6 +192,11 @@ def run(experiment: Experiment[P, R], plan: P, store: Store) -> bool:
     if conclusion.summary:
         tables.sentences([conclusion.summary], console)
     return finished
+
+
+def data_notes(what: Mapping[str, Any]) -> list[str]:
+    """Return the sentences on the data of a run."""
+    return [*itertools.chain.from_iterable(what.get(DATA_NOTES, {}).values())]
 
 
 def write(
@@ -212,7 +222,8 @@ def write(
         stem: charts.begin(figure._replace(note=missing.sentence), stem)
         for stem, figure in conclusion.figures.items()
     }
-    html = None if page is None else run_page.Html(page, missing.sentence).prepare()  # meanwhile
+    note = ". ".join(filter(None, (missing.sentence.rstrip("."), *data_notes(store.what))))
+    html = None if page is None else run_page.Html(page, note).prepare()  # meanwhile
     for stem, drawn in drawing.items():
         try:
             for name, content in drawn().items():
