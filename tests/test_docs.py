@@ -1,6 +1,7 @@
 """README and site: links, the reference, what is included from the source, and code that runs."""
 
 import ast
+import contextlib
 import doctest
 import functools
 import inspect
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
@@ -231,6 +233,33 @@ def test_every_export_is_in_the_reference_once():
     of_rooms = {f"{room}.{name}" for room, module in rooms.items() for name in module.__all__}
     expected = {*top} - {*rooms} | of_rooms | {"chain.Chain"}
     assert sorted(listed) == sorted(expected)
+
+
+def test_names_and_keywords_in_the_text_of_a_page_exist():
+    """`jaxnn.name` and `name(argument=…)`; and `argument=` alone is one of some public function."""
+    by_name, keywords = {}, {"adjoint", "value", "island", "batch_first", "like"}  # not of ours
+    for owner in (jaxnn, *filter(inspect.ismodule, map(partial(getattr, jaxnn), jaxnn.__all__))):
+        for name in owner.__all__:
+            value = getattr(owner, name)
+            with contextlib.suppress(TypeError, ValueError):
+                by_name.setdefault(name, set()).update(inspect.signature(value).parameters)
+    keywords.update(*by_name.values())
+    unknown = []
+    for path in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", text_of(path), flags=re.M | re.S)
+        for span in re.findall(r"`([^`\n]+)`", prose):
+            for dotted in re.findall(r"\bjaxnn((?:\.[a-z_A-Z]\w*)+)", span):
+                try:
+                    functools.reduce(getattr, dotted[1:].split("."), jaxnn)
+                except AttributeError:
+                    unknown.append((path.name, span))
+            call = re.fullmatch(r"(?:[\w.]+\.)?(\w+)\((.*)\)", span)
+            if call and call[1] in by_name and call[1] != "sweep":
+                given = re.findall(r"(?:^|, )(\w+)=", call[2])
+                unknown += [(path.name, span) for v in given if v not in by_name[call[1]]]
+            if (alone := re.fullmatch(r"([a-z]\w*)=\S*", span)) and alone[1] not in keywords:
+                unknown.append((path.name, span))
+    assert unknown == []
 
 
 def test_every_picture_of_a_page_can_be_read_on_a_phone():

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import filled_flow
 from scipy.linalg import hadamard
 
 import jaxnn
-from jaxnn.flow.expected.critical import GRID, _between, _reason, _searched
+from jaxnn.flow.expected.critical import GRID, _between, _rate, _reason, _searched
+from jaxnn.flow.measure.theory_flow import _mean
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import critical_scale, meanfield, scale_weights
 
@@ -204,6 +206,23 @@ def test_a_rate_that_crosses_zero_is_told_from_one_that_does_not():
     found = _searched(lambda factor: (2 * float(np.log(factor / 3)), 0.01), ())
     assert found.factor == pytest.approx(3, rel=1e-3)
     assert found.error == pytest.approx(3 * 0.01 / 2, rel=1e-3)
+
+
+def test_the_rate_of_a_layer_is_that_of_the_upper_two_thirds():
+    """By how much ln ‖Δz‖ falls a layer: here half a nat, and more below and at the top."""
+    log_delta = np.array([-99.0, -99.0, 1.0, 1.5, 2.0, 2.5, 3.0, 99.0])
+    assert _rate(log_delta) == pytest.approx(-0.5)
+    assert _rate(np.array([1.0, 2.0, 4.0])) == pytest.approx(-1.5)
+
+
+def test_logarithms_of_draws_are_averaged_as_what_they_are_of():
+    """log_mean_square as a mean square, log_gain as it is, others as a norm, by its square."""
+    of = {"log_mean_square": np.log(8 / 3), "log_gain": np.log(10) / 3, "log_delta": np.log(10) / 2}
+    net = jaxnn.Network((2, 2), "tanh", "regression")
+    draws = (filled_flow(net, np.zeros(1), **dict.fromkeys(of, np.log([v]))) for v in (1.0, 2, 5))
+    mean = _mean(jax.tree.map(lambda *v: np.stack(v), *draws), 2, np)
+    for name, expected in of.items():
+        assert getattr(mean, name) == pytest.approx(expected), name
 
 
 @pytest.mark.slow
