@@ -112,6 +112,28 @@ def test_ctrl_c_concludes_with_what_was_seen():
     assert seen.interrupted
 
 
+def test_the_clock_ends_it_and_the_time_that_it_needs_is_told(monkeypatch):
+    now = iter([0.0, 1.0, 2.5, 4.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    seen = rehearsed(Counting([3.0, 2.0, 1.0, 0.0]), [Batch(0)], 4, seconds=2.0)
+    np.testing.assert_array_equal(seen.losses, [3.0, 2.0])
+    assert not seen.interrupted
+    assert not seen.needs_trials
+    last = "Its 2 seconds were over after 2 steps of 4, and no change was tried: "
+    assert seen.end_text == last + "give it seconds=4.8, or fewer steps."
+    monkeypatch.undo()
+    assert rehearsed(Counting([3.0]), [Batch(0)], 1, seconds=0.0).end_text == ""  # it was the last
+
+
+def test_a_step_that_is_wrong_is_said_first_however_well_it_learns():
+    wrong = Found("accumulates", text="They add up.", advice="Call zero_grad.")
+    assert concluded(LEARNED, [wrong]).sentences == (
+        "They add up.",
+        str(LEARNED),
+        "Call zero_grad.",
+    )
+
+
 def test_a_graph_is_compared_with_a_constant_answer(monkeypatch):
     """A loss far below that of an exploded start is no answer."""
     rng = np.random.default_rng(0)
@@ -298,6 +320,10 @@ def test_when_changes_are_tried():
     assert not LEARNED.needs_trials
     assert not course([]).needs_trials
     assert not course([2.3] * 100, 2.3, interrupted=True).needs_trials
+    in_part = course(falling(2.3, 1.0), 2.3)
+    assert in_part.in_part
+    assert not in_part.needs_trials
+    assert not LEARNED.in_part
 
 
 def network(p, xs):

@@ -180,6 +180,15 @@ def test_weights_are_drawn_by_their_inputs():
         assert float(tree[name].std()) * inputs**0.5 == pytest.approx(1, rel=0.05)
 
 
+def test_what_is_said_of_weights_that_are_drawn_anew():
+    """By how much they differ from the usual size."""
+    for scale, times in ((5.0, "5"), (0.05, "0.05")):
+        p = {"a": jnp.float32(scale * np.eye(4)), "b": jnp.ones((4, 1)) / 2}
+        p |= {"c": jnp.zeros(4), "d": jnp.float32(scale * np.eye(4))}
+        made = CHANGES["draw"].of(setup(lambda p, xs: network(p, xs @ p["d"]), p))
+        assert made.words == {"now": f", which is now {times} times that"}
+
+
 def test_relu_takes_the_place_of_each_activation_but_the_last():
     made = CHANGES["relu"].of(setup(squashed, params(3), ys=np.eye(3)[CLASS]))
     ((_, p),) = made.program.model
@@ -328,6 +337,19 @@ def test_a_race_in_jax(monkeypatch):
     assert "no activation after the last layer" in str(trials)
     assert trials._repr_html_().count("<tr>") == 1 + len(trials.tried)
     assert all(one.learner is one.setup is None for one in trials.tried)  # no copies are kept
+
+
+def test_of_what_learns_in_part_what_is_named_is_tried_alone():
+    """And compared with as many steps of the program as it is."""
+    given = setup(squashed, ys=4 * YS)  # of the half above 0
+    trials = raced(given, 1.0, 40.0, ["no activation", "minus"], ["labels"], only_named=True)
+    assert {one.names for one in trials.tried} == {("no activation",), ("minus",)}
+    assert trials.answer.names == ("no activation",)
+    assert trials.steps == race.ROUNDS[-1]
+    as_it_is = Score(0.3, "R² 0.30")
+    (said, *_) = race.Trials(trials.tried, as_it_is, trials.answer).sentences()
+    assert said.startswith("It learns better with no activation after the last layer: R² ")
+    assert said.endswith(" instead of R² 0.30.")
 
 
 def test_a_race_ends_with_the_time():

@@ -431,6 +431,13 @@ class Patient(ABC):
             ]
         )
 
+    @property
+    def gain(self) -> float:
+        """The median over all matrices and kernels of √fan_in times the root mean square."""
+        known = ((self.arrays[at], self.axes(at)) for at in self.every_weight if self.has_units(at))
+        gains = [np.sqrt(np.sum(np.square(np.abs(v))) / v.shape[out]) for v, (_, out) in known]
+        return float(np.median(gains)) if gains else np.nan
+
     def named(self, meant: Places, one_each: bool = False) -> str:
         """Return some arrays by their names; those of a Network by their layers."""
         # one_each: a name with a * stands for one array of each layer, not for several.

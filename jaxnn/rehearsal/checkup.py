@@ -43,10 +43,12 @@ from .held_out import held_out_of
 log = logging.getLogger("jaxnn.rehearsal")
 
 STEPS = 100
+REHEARSAL = 60.0  # seconds by the clock, at most
 MEASUREMENTS = 10  # of the gradient in a rehearsal
 FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
 MOST = 6  # of what was found, among the sentences
+OF_STEP = {"accumulates"}  # said first: what learns a batch by heart so is trained worse on many
 WITHOUT_END = {"inverted", "negative", "endless"}  # which say why a loss can fall without end
 
 
@@ -95,7 +97,9 @@ class Checkup:
     @property
     def _advised(self) -> dict[str, bool]:
         """Advice, and whether a trial confirms it: what one does comes first."""
-        seen = self.diagnosis.verdict.findings if self.course.by_heart else self.upheld
+        seen = self.upheld
+        if self.course.by_heart:
+            seen = (*self._of_step, *self.diagnosis.verdict.findings)
         answer = None if self.trials is None else self.trials.answer
         if answer is not None:
             # Larger steps hide what is wrong with the end, the data or the parameters.
@@ -109,6 +113,11 @@ class Checkup:
         return dict(sorted(all_advice, key=lambda one: not one[1]))
 
     @property
+    def _of_step(self) -> tuple[Found, ...]:
+        """What is wrong with the user's own step, however well it learns."""
+        return tuple(found for found in self.found if found.rule in OF_STEP)
+
+    @property
     def upheld(self) -> tuple[Found, ...]:
         """All that was found, without that whose changes were in vain while another one helps."""
         if self.trials is None or self.trials.answer is None:
@@ -116,7 +125,8 @@ class Checkup:
         return tuple(found for found in self.found if not self._is_in_vain(found))
 
     def _is_in_vain(self, found: Found) -> bool:
-        in_vain = self.trials.in_vain if self.trials else ()
+        # What learns in part may need more steps than a trial has.
+        in_vain = self.trials.in_vain if self.trials and not self.course.learns else ()
         return bool(found.changes) and {*in_vain}.issuperset(found.changes)
 
     @property
@@ -135,29 +145,28 @@ class Checkup:
         confirmed = [text for text, is_confirmed in advised.items() if is_confirmed][:1]
         others = [text for text, is_confirmed in advised.items() if not is_confirmed][:1]
         advice = *confirmed, *map("Not confirmed by a trial: {}".format, others)
-        first = str(self.course), *(self.trials.sentences(where) if self.trials else ())
+        first = (
+            *map(str, self._of_step),
+            str(self.course),
+            *(self.trials.sentences(where) if self.trials else ()),
+        )
         said = islice(self._told(), MOST - len(advice))
         needs_cure = self.diagnosis.verdict.can_be_cured and not self.course.by_heart
-        last = *advice, to_try if needs_cure else "", self.note, self._of_interruption()
+        last = *advice, to_try if needs_cure else "", self.note, self.course.end_text
         return tuple(filter(None, (*first, *said, *last)))
 
     def _told(self) -> Iterator[str]:
         """Yield what was found: of each rule the first sentence, and in how many other places."""
-        counts = Counter(found.rule for found in self.upheld)
+        told = [found for found in self.upheld if found.rule not in OF_STEP]
+        counts = Counter(found.rule for found in told)
         firsts: dict[str, Found] = {}
-        for found in self.upheld:
+        for found in told:
             firsts.setdefault(found.rule, found)
         for rule, found in firsts.items():
             if rule in ("rate", "no rate") and self.course.by_heart and is_usual(found):
                 continue  # nothing to act on
             more = counts[rule] - 1
             yield f"{found} So it is in {counted(more, 'other place')}." if more else str(found)
-
-    def _of_interruption(self) -> str:
-        taken, asked = len(self.losses), self.course.steps
-        return (
-            f"It was stopped after {counted(taken, 'step')} of {asked}." * self.course.interrupted
-        )
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences)
@@ -185,9 +194,10 @@ def checkup(
 
     The copy takes some steps of the optimiser on the batches, in turn, in the mode that the model
     is in, and is watched. If it does not learn, changes are made on further copies and trained, and
-    the one that makes it learn is told; `.trials` has all of them. The model, the optimiser, what
-    they hold, and the random states of Python, NumPy and torch are then as they were. Ctrl-C ends
-    the rehearsal and the trials, and what was seen so far is told.
+    the one that makes it learn is told; `.trials` has all of them. If it learns in part, only those
+    that findings and alarms name are tried, and told if it learns clearly better. The model, the
+    optimiser, what they hold, and the random states of Python, NumPy and torch are then as they
+    were. Ctrl-C and the clock end rehearsal and trials, and what was seen so far is told.
 
     For model, each and cuts see `jaxnn.gradient_flow`. A LightningModule takes its own step and
     optimiser, unless loss or step are given, and its data by xs; a `Trainer` of transformers has a
@@ -206,8 +216,9 @@ def checkup(
             step(params, state, xs, ys) -> (params, state, loss) of `optimizer.init(params)`.
         steps: of the optimiser.
         intended: names of rules and paths of arrays of which nothing is said, see `jaxnn.watch`.
-        seconds: of processor time for the changes, at least. They take as many as twice what the
-            rehearsal took, and 15 in PyTorch, 40 in JAX, if that is more.
+        seconds: after which the clock ends the rehearsal, and of processor time for the changes,
+            if that is more than they have anyway: 60 for the rehearsal; for the changes twice what
+            that took, and 15 in PyTorch, 40 in JAX.
 
     Returns:
         Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`,
@@ -253,21 +264,24 @@ def checkup(
             diagnosis = _knowing(diagnosis, uphill=True)
         first = learner(batches[0])
         constant = _constant_of(first, diagnosis, batches)
-        course, watched = rehearsed(first, batches, steps, constant), first.watch.watched
+        most = max(seconds, REHEARSAL)
+        course = rehearsed(first, batches, steps, constant, most)
+        watched = first.watch.watched
         said = {v.rule for v in (*diagnosis.verdict.findings, *watched.alarms)}
         if np.isneginf(constant) and said.isdisjoint(WITHOUT_END):
             # A network may be unable to give such an answer, as a flow whose volume is in the loss.
             constant, course = np.nan, replace(course, constant=np.nan)
         trials = None
-        if course.learns and not course.interrupted and diagnosis.evidence is not None:
+        if course.learns and course.is_whole and diagnosis.evidence is not None:
             data = diagnosis.evidence.data
             classes = 0 if data is None else data.classes
-            tried = held_out_of(learner, batches, classes, steps, constant)
+            tried = held_out_of(learner, batches, classes, steps, constant, most)
             diagnosis = _knowing(diagnosis, held_out=tried)
         meant = Intended.of(intended)
         found = found_in(diagnosis, watched.alarms, course)
         found = tuple(v for v in found if not meant.covers(v.rule, v.path))
-        if course.needs_trials:
+        has_named = any(v.changes for v in found)
+        if course.needs_trials or (course.in_part and course.is_whole and has_named):
             took = time.process_time() - begun
             seconds = max(seconds, WAIT * took, SECONDS[not program.of_torch])
             trials = tried_on(program, batches, course, found, seconds)
@@ -282,12 +296,15 @@ def tried_on(
     found: Sequence[Found],
     seconds: float,
 ) -> Trials:
-    """Return what changes do to a program whose rehearsal shows that it does not learn."""
+    """Return what changes do to a program whose rehearsal shows that it does not learn.
+
+    To one that learns in part those that are named, and no others: more of them would be tuning.
+    """
     setup = Setup.of(program, batches)
-    named = [name for v in found if _is_first(v) for name in v.changes]
+    named = [name for v in found if course.learns or _is_first(v) for name in v.changes]
     hinted = [name for v in found for name in v.changes]
     reference = course.start if np.isnan(course.constant) else course.constant
-    return raced(setup, reference, seconds, named, hinted)
+    return raced(setup, reference, seconds, named, hinted, only_named=bool(course.learns))
 
 
 def _is_first(found: Found) -> bool:

@@ -6,6 +6,7 @@ losses, that of a constant answer
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Course:
     steps: int  # that were asked for
     batches: int = 1  # different ones
     interrupted: bool = False  # by Ctrl-C
+    seconds: float = 0.0  # after which the clock ended it; 0 if it did not
 
     @property
     def start(self) -> float:
@@ -64,7 +66,30 @@ class Course:
     @property
     def needs_trials(self) -> bool:
         """True if changes could tell why nothing is learned."""
-        return len(self.losses) > 0 and not self.learns and not self.interrupted
+        return len(self.losses) > 0 and not self.learns and self.is_whole
+
+    @property
+    def in_part(self) -> bool:
+        """True if it learns the examples, but not by heart."""
+        return bool(self.learns) and not self.by_heart
+
+    @property
+    def is_whole(self) -> bool:
+        """True if neither Ctrl-C nor the clock ended it."""
+        return not self.interrupted and not self.seconds
+
+    @property
+    def end_text(self) -> str:
+        """The sentence on what ended it; "" if nothing did."""
+        taken = len(self.losses)
+        after = f"after {counted(taken, 'step')} of {self.steps}"
+        if self.seconds:
+            needed = 1.2 * self.seconds * self.steps / max(taken, 1)
+            return (
+                f"Its {self.seconds:.3g} seconds were over {after}, and no change was tried: "
+                f"give it seconds={needed:.2g}, or fewer steps."
+            )
+        return f"It was stopped {after}." if self.interrupted else ""
 
     @property
     def _reference(self) -> float:
@@ -113,17 +138,27 @@ class Course:
 
 
 def rehearsed(
-    learner: Learner, batches: Sequence[Batch], steps: int, constant: float = np.nan
+    learner: Learner,
+    batches: Sequence[Batch],
+    steps: int,
+    constant: float = np.nan,
+    seconds: float = np.inf,
 ) -> Course:
-    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
+    """Train for some steps, the batches in turn.
+
+    Ctrl-C, the clock, and a loss without a number end it.
+    """
     seen: list[float] = []
-    interrupted = False
+    interrupted, over, until = False, 0.0, time.monotonic() + seconds
     try:
         for number in range(steps):
             seen.append(learner.step(batches[number % len(batches)]))
             log.debug("rehearsal: step %d of %d, loss %.3g", number + 1, steps, seen[-1])
             if not np.isfinite(seen[-1]):
                 break
+            if time.monotonic() > until and number + 1 < steps:
+                over = seconds
+                break
     except KeyboardInterrupt:
         interrupted = True
-    return Course(np.array(seen, float), constant, steps, len(batches), interrupted)
+    return Course(np.array(seen, float), constant, steps, len(batches), interrupted, over)

@@ -27,6 +27,7 @@ def held_out_of(
     classes: int,
     steps: int,
     constant: float,
+    seconds: float = np.inf,
 ) -> HeldOut | None:
     """Return what a copy makes of examples that it has not learned, if that tells anything."""
     counts = [examples_of(batch.ys) for batch in batches]
@@ -36,7 +37,7 @@ def held_out_of(
     pairs = [*zip(batches, counts, strict=True)]
     learned, others = ([rows_of(*pair, half) for pair in pairs] for half in (0, 1))
     learner = make(learned[0])
-    if not rehearsed(learner, learned, steps, constant).learns:
+    if not rehearsed(learner, learned, steps, constant, seconds).learns:
         return None
     return HeldOut(examples, _share_of_orders(learner, others))
 

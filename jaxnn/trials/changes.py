@@ -392,11 +392,21 @@ def temperature(setup: Setup) -> Setup | None:
 @change(
     "draw",
     "Draw the weights anew with a variance of 1 / (number of inputs), and set biases to 0.",
-    says="weights initialised in the usual way",
+    says="weights drawn with a standard deviation of about 1/√(number of inputs){now}",
 )
 def draw(setup: Setup) -> Setup | None:
     """Weights drawn anew."""
-    return setup.tools.drawn(setup)
+    made = setup.tools.drawn(setup)
+    return made and made.saying(now=_size_now(setup))
+
+
+def _size_now(setup: Setup) -> str:
+    """Return how large weights are, as a text that follows how large they usually are."""
+    try:
+        gain = setup.patient.gain
+    except ValueError:  # there is no flow, and so nothing is known of them
+        return ""
+    return "" if np.isnan(gain) else f", which is now {gain:.2g} times that"
 
 
 # The step size, and another optimiser

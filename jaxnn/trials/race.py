@@ -258,8 +258,11 @@ class Trials:
             yield f"It learns in {counted(self.steps, 'step')}: {self.as_it_is.text}."
             return
         if self.answer is not None:
-            part = "" if self.answer.value >= SURE else " in part"
-            yield f"It learns{part} with {self.answer.says}: {self.answer.score.text}."
+            how = "" if self.answer.value >= SURE else " in part"
+            before = ""
+            if self.as_it_is.value >= MARGIN:
+                how, before = " better", f" instead of {self.as_it_is.text}"
+            yield f"It learns{how} with {self.answer.says}: {self.answer.score.text}{before}."
         count = sum(not self._is_better(one) for one in self.tried)
         if count:
             what = "other change" if self.answer is not None else "change"
@@ -295,6 +298,7 @@ def raced(
     seconds: float,
     named: Sequence[str] = (),
     hinted: Sequence[str] = (),
+    only_named: bool = False,
 ) -> Trials:
     """Return what changes do to a program that does not learn.
 
@@ -302,8 +306,9 @@ def raced(
         seconds: of the processor, at most.
         named: changes that are told before others, and tried first.
         hinted: changes that are tried next, while there is time.
+        only_named: whether no others are tried.
     """
-    race = _Race(setup, reference, seconds, named, hinted)
+    race = _Race(setup, reference, seconds, named, hinted, only_named)
     ended = ""
     with setup.tools.cheaply(setup):
         try:
@@ -329,6 +334,7 @@ class _Race:
     seconds: float
     named: Sequence[str]
     hinted: Sequence[str]
+    only_named: bool = False
 
     def __post_init__(self) -> None:
         names = [one.name for one in ordered()]
@@ -347,10 +353,12 @@ class _Race:
         """Try changes: those named, all, the best two by two, and step sizes between."""
         first, last = self._rounds()
         self._train([self.as_it_is], first)
+        if self.named and self.as_it_is.value < ENOUGH:  # which it is compared with
+            self._train([self.as_it_is], last)
         if self.as_it_is.value >= ENOUGH:
             return
         self._train(self._entered(made_of(self.setup, self.named)), last)
-        if any(one.value >= SURE for one in self.tried):
+        if self.only_named or any(one.value >= SURE for one in self.tried):
             return
         begun = self._train(self._entered(made_of(self.setup, self.rest)), first)
         self._train([self.as_it_is], last)

@@ -97,7 +97,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     one_of(
         "why",
         unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, as every "
-        "path is cut, by stop_gradient or by units that are off or saturated for the whole batch.",
+        "path is cut: by stop_gradient, by a norm over a single number, or by units that are off "
+        "or saturated for the whole batch.",
         bias="{path} turns all units of layer {name} off: its entries have a root mean square of "
         "{size:.3g}, and from layer {below} down Δ is exactly zero.",
         gain="{path} is zero and turns all units of layer {name} off: from layer {below} down Δ is "
@@ -105,8 +106,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "why",
-        unknown="Remove the stop_gradient there; if units are off or saturated, draw weights and "
-        "biases again, biases at 0.",
+        unknown="Remove the stop_gradient there, or give the norm more than one number; if units "
+        "are off or saturated, draw weights and biases again, biases at 0.",
         bias=SET,
         gain=SET,
     ),
