@@ -84,10 +84,10 @@ def with_a_gain_of_zero(delta_of_bias):
     return replace(a_flow(), parameters=jaxnn.flow.Parameters(*numbers, *named))
 
 
-def of_adapters(**fields):
+def of_adapters(outputs=-1, **fields):
     """A flow whose arrays are pairs of matrices with two units between, the first without Δ."""
     flow = a_flow(deltas={(i, "up"): NONE for i in (2, 4)}, **fields)
-    shapes = tuple((4, 2) if name == "up" else (2, 4) for _, name in PATHS)
+    shapes = tuple((4, 2)[::-outputs] if name == "up" else (2, 4)[::-outputs] for _, name in PATHS)
     return replace(flow, parameters=replace(flow.parameters, shapes=shapes))
 
 
@@ -1066,6 +1066,7 @@ def test_what_makes_less_than_a_thousand_is_usual():
 
 CHAOTIC = of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20, is_chaotic=True)
 BRIER, LINEAR = an_end(kinds.NUMBERS, **SOFTMAX), an_end(is_linear=True)
+SECOND = {(i, "down"): NONE for i in (2, 4)}
 OFF = {(3, "down"): NONE}
 NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
 
@@ -1083,6 +1084,8 @@ NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2
         ("targets", replace(BRIER, held_out=HeldOut(200, 0.02)), False),  # it has learned
         ("branches", (NEAR_ZERO, LINEAR), True),
         ("linear", (NEAR_ZERO, LINEAR), False),
+        ("zero", of_adapters(sizes=SECOND), True),
+        ("zero", of_adapters(outputs=1, sizes=SECOND), True),  # which come first
         # What acts after a gain of zero is not seen
         ("linear", (a_flow_with_biases(sizes={(3, "down"): NONE}), LINEAR), False),
         ("linear", (a_flow_with_biases(sizes=OFF, deltas=OFF), LINEAR), False),

@@ -201,10 +201,20 @@ def test_numbers_of_classes_get_a_unit_each():
     made = CHANGES["class each"].of(setup(ys=ys))
     tree = made.program.model[1]
     assert (tree["b"].shape, tree["a"].shape) == ((16, 4), (4, 16))
+    np.testing.assert_allclose(made.output, network(tree, XS), rtol=1e-5, atol=1e-6)
     assert made.words == {"classes": 4}
     direct = entropy(made.output, ys[:, 0].astype(int)).mean()
     np.testing.assert_allclose(made.learner().step(made.batches[0]), direct, rtol=1e-5)
     assert CHANGES["class each"].of(setup()) is None  # labels that are no classes
+
+    def of_one(p, xs):  # as a module that checks the width that it was given
+        assert p["b"].shape == (16, 1)
+        return network(p, xs)[:, 0]
+
+    assert CHANGES["class each"].of(setup(of_one, ys=ys[:, 0])).output.shape == (64, 4)
+    step = lambda w, z: jnp.tanh(z) @ w  # noqa: E731
+    layers = setup(ys=ys).but(model=[(step, v) for v in (tree["a"], params()["b"])])
+    assert CHANGES["class each"].of(layers).output.shape == (64, 4)
 
 
 @pytest.mark.parametrize("shape", [(), (8,)])

@@ -113,14 +113,23 @@ class JaxTools(Tools):
         net, own = program.network[0], own_pytree(program.model)
         last = {*net.paths[-1]} if isinstance(net, Chain) else set()
 
+        axes: dict[str, int] = {}
+
         def wider(path: Any, v: Any) -> Any:
-            if jax.tree_util.keystr(path) not in last or 1 not in np.shape(v):
+            name = jax.tree_util.keystr(path)
+            if name not in last or 1 not in np.shape(v):
                 return v
-            shape = [classes if n == 1 else n for n in v.shape]
+            axes[name] = axis = v.ndim - 1 - v.shape[::-1].index(1)
+            shape = [classes if i == axis else n for i, n in enumerate(v.shape)]
             return jnp.asarray(rng.normal(size=shape) * (v.size**-0.5 * (v.ndim > 1)), v.dtype)
 
         tree = jax.tree_util.tree_map_with_path(wider, own)
-        model = (program.model[0], tree) if is_pair(program.model) else tree
+        if not axes:
+            return None
+        model: Any = tree  # of layers, which take arrays of any width
+        if is_pair(program.model) or callable(own):
+            f = program.model[0] if is_pair(program.model) else lambda module, xs: module(xs)
+            model = ClassEach(f, tuple(axes.items())), tree
         network = as_network(model, program.xs, each=program.each, cuts=program.cuts)
         return setup.but(model=model, network=network)
 
@@ -135,6 +144,31 @@ class JaxTools(Tools):
 
         params = patient.redrawn(patient.every_weight, normal)
         return setup.reformed(patient, params)
+
+
+@dataclass(frozen=True)
+class ClassEach:
+    """A function with one output, once for each class, with entries of its last arrays.
+
+    So a module that knows its width, as of Linen, is not asked for another one.
+    """
+
+    f: Any
+    axes: tuple[tuple[str, int], ...]  # by the paths of arrays, those of the classes
+
+    def __call__(self, tree: PyTree, xs: PyTree) -> Any:
+        axes, named = dict(self.axes), jax.tree_util.tree_leaves_with_path(tree)
+        wide = {name: v for path, v in named if (name := jax.tree_util.keystr(path)) in axes}
+
+        def output(entries: dict[str, Any]) -> Any:
+            def filled(path: Any, v: Any) -> Any:
+                name = jax.tree_util.keystr(path)
+                return jnp.expand_dims(entries[name], axes[name]) if name in axes else v
+
+            (v,) = jax.tree.leaves(self.f(jax.tree_util.tree_map_with_path(filled, tree), xs))
+            return v[..., 0] if v.shape[-1:] == (1,) else v
+
+        return jax.vmap(output, (axes,), -1)(wide)
 
 
 class Undecayed(OtherOptimizer):

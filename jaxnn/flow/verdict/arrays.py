@@ -168,20 +168,28 @@ class Arrays:
         """Tell whether a layer has a zero array, below which weights get no Δ at first."""
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
 
-    def adapters(self, is_of_torch: bool) -> list[tuple[int, int]]:
-        """Return pairs of weights of few units between, of which the second alone is zero."""
-        # The first gets no Δ yet; the second does. Of PyTorch the outputs come first in a shape.
+    @cached_property
+    def adapters(self) -> list[tuple[int, int]]:
+        """The pairs of weights of few units between, of which the second alone is zero."""
+        # The first gets no Δ yet; the second does. Outputs come last in a shape, or first, as those
+        # of modules of PyTorch do.
         flat = [i for i in np.flatnonzero(self.weights).tolist() if len(self.shape[i]) == 2]
-        at = [(i, self.shape[i][::-1] if is_of_torch else self.shape[i]) for i in flat]
+
+        def are_narrow(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+            return first[1] == second[0] < min(first[0], second[1])
+
         return [
             (i, j)
-            for i, first in at
-            for j, second in at
+            for i in flat
+            for j in flat
             if self.layer[i] == self.layer[j]
             and self.rests[i]
             and np.isneginf(self.size[j])
             and np.isfinite(self.size[i] + self.delta[j])
-            and first[1] == second[0] < min(first[0], second[1])
+            and (
+                are_narrow(self.shape[i], self.shape[j])
+                or are_narrow(self.shape[i][::-1], self.shape[j][::-1])
+            )
         ]
 
     def small_gains(self, layer: int) -> list[int]:

@@ -65,7 +65,7 @@ def zero(judged: Judged) -> Iterator[Sight]:
     arrays, cut = judged.arrays, judged.cut
     if cut is None:
         yield from _zero_products(judged)
-        if pairs := arrays.adapters(judged.flow.is_of_torch):
+        if pairs := arrays.adapters:
             firsts, seconds = zip(*pairs, strict=True)
             paths, first = (few_of(arrays.path[i] for i in v) for v in (seconds, firsts))
             layer, path = int(arrays.layer[seconds[0]]), arrays.path[seconds[0]]
