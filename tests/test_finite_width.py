@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import jaxnn
-from jaxnn.theory import batch_band, meanfield
+from jaxnn.theory import batch_band, meanfield, several_examples
 
 G = np.linspace(-9, 9, 2001)
 OF_G = np.exp(-(G**2) / 2) / np.sum(np.exp(-(G**2) / 2))
@@ -137,6 +138,41 @@ BATCHES = {  # σ, σ_w, σ_b, c0, widths, examples, a block
     "pre-norm": ("tanh", 1.2, 0.1, 0.0, (5, 5, 5, 5), 3, PRE_NORM),
     "post-norm": ("tanh", 1.2, 0.1, 0.0, (5, 5, 5, 5), 3, jaxnn.blocks.PostNorm()),
 }
+
+
+def test_first_states_have_the_correlation_that_is_said():
+    z = several_examples._first(1, 4, 40_000, 1.5, 0.5, 0.4, np.random.default_rng(0))[:, 0]
+    expected = 2.25 * (0.6 * np.eye(4) + 0.4) + 0.25
+    np.testing.assert_allclose(z.T @ z / len(z), expected, atol=0.08)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [jaxnn.blocks.Dense(), BATCHES["residual"][-1], BATCHES["post-norm"][-1]],
+    ids=["dense", "residual", "post-norm"],
+)
+def test_the_way_back_around_a_block_is_the_adjoint(block, rng):
+    """Against central differences, in z and in the product of its layer."""
+    z, y, u, w, delta = rng.normal(size=(5, 1, 4, 3))
+    step = 1e-5
+    after, before = (
+        several_examples._around(block, z + h * u, y + h * w)[0] for h in (step, -step)
+    )
+    skipped, into = several_examples._around(block, z, y)[1](delta)
+    along = np.sum(delta * (after - before)) / (2 * step)
+    assert np.sum(skipped * u) + np.sum(into * w) == pytest.approx(along, rel=1e-8)
+
+
+def test_a_band_has_half_of_the_logarithms_of_squares_and_the_error_of_a_mean(rng):
+    logs = rng.normal(size=(50, 2, 3))
+    band = several_examples._band(logs, np.array([0.25, 0.0]))
+    size = np.log(np.mean(np.exp(logs), axis=2)) / 2
+    for of, bias, error in (
+        (size, band.bias, band.error),
+        (np.mean(logs, axis=2) / 2, band.mean_bias, band.mean_error),
+    ):
+        assert bias[0] == pytest.approx(np.mean(of[:, 0] - of[:, 1]) - 0.25)
+        assert error[0] == pytest.approx(stats.sem(of[:, 0] - of[:, 1]))
 
 
 @pytest.mark.parametrize(

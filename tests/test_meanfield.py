@@ -268,6 +268,11 @@ def test_log_delta_sums_the_factors_along_the_way():
     np.testing.assert_array_equal(meanfield.log_delta("tanh", 2.0, 0.3, 0.7, 1), [0.0])
 
 
+def test_a_layer_has_the_weights_above_it():
+    measured = meanfield.log_delta("relu", [9.0, 2.0, 0.5], 0.0, 1.0, 3)
+    np.testing.assert_allclose(measured, [np.log(2 / 8) / 2, np.log(1 / 8) / 2, 0], rtol=1e-12)
+
+
 def test_log_delta_outlives_the_range_of_q():
     """q[l] = (σ_w²/2)^(l-1) leaves float64 at layer 182, while χ stays what it is."""
     for sigma_w in (10.0, 0.1):

@@ -20,7 +20,7 @@ from scipy.special import roots_jacobi
 
 import jaxnn
 from jaxnn.network.blocks import theory_of
-from jaxnn.theory import meanfield
+from jaxnn.theory import finite_width, meanfield
 from jaxnn.theory.ensemble import Ensemble
 from jaxnn.theory.sphere import moments
 
@@ -307,7 +307,7 @@ def test_correlations_behind_a_norm():
 G = np.linspace(-8, 8, 321)  # for smooth functions the sum is exact
 OF_G = np.exp(-(G**2) / 2) / np.sum(np.exp(-(G**2) / 2))
 SPREADS = {  # s, q[1], and E[σ′(z)² σ′(z̃)²] for q and q̃ >= q, z̃ = z + √(q̃ - q) g
-    "relu": (2.0, 2.0, lambda q, above: 0.25 + math.asin(math.sqrt(q / above)) / (2 * math.pi)),
+    "relu": (1.5, 2.0, lambda q, above: 0.25 + math.asin(math.sqrt(q / above)) / (2 * math.pi)),
     "tanh": (
         0.5,
         1.0,
@@ -322,7 +322,7 @@ SPREADS = {  # s, q[1], and E[σ′(z)² σ′(z̃)²] for q and q̃ >= q, z̃ =
 
 @mostly_slow("name", SPREADS, "relu")
 def test_the_band_of_residual_blocks_layer_by_layer(name):
-    """Written out as double sums, from every layer on, over nine blocks of c² = ½ or 1."""
+    """Written out as double sums, from every layer on, over nine blocks; s is not 1/μ₁."""
     s, q1, together = SPREADS[name]
     blocks, width = 9, 50
     scale, sigma_w = math.sqrt(s / 2), math.sqrt(2)
@@ -351,6 +351,26 @@ def test_the_band_of_residual_blocks_layer_by_layer(name):
     band = meanfield.log_delta_band(name, sigma_w, 0.0, q0, width, blocks + 1, hidden=block)
     np.testing.assert_allclose(band.bias, -lag / (4 * width), rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(band.sd, np.sqrt(variance / (4 * width)), rtol=1e-9, atol=1e-15)
+
+
+def test_slopes_of_two_layers_by_quadrature():
+    """E[σ′(z)² σ′(z̃)²] of tanh, of lengths that a skip connection lets grow."""
+    q, together = np.array([0.5, 1.0, 2.5]), SPREADS["tanh"][2]
+    mu = np.array([OF_G @ np.cosh(math.sqrt(v) * G) ** -4.0 for v in q])
+    tanh = jaxnn.network.find_activation("tanh")
+    above = finite_width._together(tanh, *map(jnp.asarray, (mu, np.log(q), np.sqrt(q))))
+    expected = [together(q[0], v) for v in q[1:]]
+    np.testing.assert_allclose(above(jnp.asarray(0))[1:], expected, rtol=1e-9)
+
+
+def test_the_length_of_a_sum_varies_as_that_of_its_units():
+    """The logarithm of a mean of (z + √v g)² over n units that have z: (4v + 2v²)/(n (1 + v)²)."""
+    v, n, rng = 0.7, 200, np.random.default_rng(0)
+    z = np.repeat([1.0, -1.0], n // 2)
+    logs = np.log(np.mean((z + math.sqrt(v) * rng.normal(size=(10_000, n))) ** 2, axis=1))
+    of_layer = finite_width.norm_variance(jnp.asarray([1 + v, 1 + v]))
+    assert of_layer[0] == pytest.approx(n * np.var(logs), rel=0.05)
+    assert of_layer[1] == 0
 
 
 @pytest.mark.slow

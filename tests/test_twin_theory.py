@@ -1,15 +1,18 @@
 """The wide twin's theory: closed forms of mean field, the critical factor."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import filled_flow
+from scipy import stats
 from scipy.linalg import hadamard
 
 import jaxnn
-from jaxnn.flow.expected.critical import GRID, _between, _rate, _reason, _searched
-from jaxnn.flow.measure.theory_flow import _mean
+from jaxnn.flow.expected.critical import DRAWS, GRID, _averaged, _between, _rate, _reason, _searched
+from jaxnn.flow.measure.theory_flow import _mean, errors_of
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import critical_scale, meanfield, scale_weights
 
@@ -223,6 +226,23 @@ def test_logarithms_of_draws_are_averaged_as_what_they_are_of():
     mean = _mean(jax.tree.map(lambda *v: np.stack(v), *draws), 2, np)
     for name, expected in of.items():
         assert getattr(mean, name) == pytest.approx(expected), name
+    assert mean.errors.log_gain == pytest.approx(stats.sem(np.log([1.0, 2, 5])))
+
+
+def test_each_layer_of_a_twin_has_a_number_of_its_own():
+    net = jaxnn.Network((3, *[8] * 4, *[5] * 3, 1), "tanh", "binary")
+    _, params = jaxnn.theory.wide((net, jaxnn.init(net, jax.random.key(0), stacked=True)))
+    parts = [getattr(v, "per_layer", None) or v.arrays for v in params]
+    numbers = [np.atleast_1d(link[-1][1]) for links in parts for link in links]
+    assert sorted(np.concatenate(numbers)) == [*range(8)]
+
+
+def test_errors_of_few_draws_are_student_s_and_rates_are_in_decades(rng):
+    assert errors_of(5, 3.0) == pytest.approx(stats.t.isf(stats.norm.sf(3.0), 4))
+    nats = rng.normal(size=DRAWS)
+    rate, error = _averaged(nats)
+    assert 10**rate == pytest.approx(math.exp(np.mean(nats)))
+    assert error == pytest.approx(stats.sem(nats) / math.log(10))
 
 
 @pytest.mark.slow
