@@ -10,6 +10,7 @@ from problems import by_layer, draw_batch, draw_layers, gradient_flow, orthogona
 
 import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.passes import walk
 
 CAPACITY = 4
 
@@ -216,3 +217,28 @@ def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):
         jaxnn.forward(
             net, (jaxnn.network.Layer(theta, b), jaxnn.network.Layer(theta[0], b[0])), jnp.ones(4)
         )
+
+
+@pytest.mark.parametrize("depth", [None, 0, 1, 2, 3])
+def test_what_goes_into_a_layer_comes_out_of_the_one_below(depth):
+    """Of a layer, a run of three of which `depth` are used, and a layer."""
+    net = jaxnn.Network((3, 2, 2, 2, 2, 1), "tanh", "regression")
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    assert [walk.is_run(layer) for layer in params] == [False, True, False]
+    inputs = [jnp.asarray(v, float) for v in ([0.0], [[1.0], [2.0], [3.0]], [4.0])]
+    below, run, top = walk.at_outputs(params, inputs, jnp.asarray([5.0]), depth)
+    used = 3 if depth is None else depth
+    assert top.tolist() == [5.0]
+    # The last of those used makes what the top takes in, here 4.
+    assert run.ravel().tolist() == [[0, 0, 0], [4, 0, 0], [2, 4, 0], [2, 3, 4]][used]
+    assert below.tolist() == [1.0 if used else 4.0]
+
+
+def test_layers_that_are_all_alike_are_one_kind():
+    """With a traced depth too: a choice between equal layers would be a branch in every step."""
+    net = jaxnn.Network((2,) * 6, "tanh", "regression")
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    for depth in (None, jnp.asarray(2)):
+        paired = walk._with_kinds(net, params, depth)
+        assert not any(isinstance(kind, walk.Mixed) for kind, _ in paired)
+        assert all(got is layer for (_, got), layer in zip(paired, params, strict=True))
