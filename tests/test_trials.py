@@ -356,6 +356,8 @@ def test_of_what_learns_in_part_what_is_named_is_tried_alone():
     assert {one.names for one in trials.tried} == {("no activation",), ("minus",)}
     assert trials.answer.names == ("no activation",)
     assert trials.steps == race.ROUNDS[-1]
+    in_vain = raced(given, 1.0, 40.0, ["minus"], ["labels"], only_named=True)
+    assert [one.names for one in in_vain.tried] == [("minus",)]
     as_it_is = Score(0.3, "R² 0.30")
     (said, *_) = race.Trials(trials.tried, as_it_is, trials.answer).sentences()
     assert said.startswith("It learns better with no activation after the last layer: R² ")
