@@ -16,6 +16,7 @@ import torch
 import jaxnn
 from experiments.menagerie.catalogue import called, mapped
 from experiments.menagerie.comparison import TINY, NormComparison, Pair, largest, rounding
+from jaxnn.pytorch.zero_heads import drawn
 
 Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | dict[str, Any]"  # one, several, or by names
 Output = object  # tensors in tuples, lists and dicts, or something of a package's own
@@ -33,6 +34,16 @@ class Plain(NamedTuple):
     arrays: dict[str, float]
     x: float | None
 
+    def with_below(self, below: "Plain", layers: dict[str, int], head: tuple[str, ...]) -> "Plain":
+        """Return it with the numbers of all that lies below a head of zeros, which hands none."""
+        layer = min(layers[name] for name in head)
+        states = [
+            low if own and not own[1] else own
+            for own, low in zip(self.states, below.states, strict=True)
+        ]
+        arrays = {n: v if layers[n] >= layer else below.arrays[n] for n, v in self.arrays.items()}
+        return Plain(states, arrays, below.x)
+
 
 def compared(arguments: dict[str, Any], seed: int) -> NormComparison:
     """Measure a network in float64 if it takes that, and compare it."""
@@ -40,9 +51,14 @@ def compared(arguments: dict[str, Any], seed: int) -> NormComparison:
     dtype, model, inputs = _widest(arguments["model"], arguments["xs"])
     torch.manual_seed(1)
     flow = jaxnn.gradient_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
+    known, parameters = np.exp(np.asarray(flow.log_delta)), flow.parameters
     torch.manual_seed(1)
     plain = _plain(model, inputs, flow.names, seed)
-    known, parameters = np.exp(np.asarray(flow.log_delta)), flow.parameters
+    if flow.drawn:
+        layers = dict(zip(parameters.paths, parameters.layers, strict=True))
+        torch.manual_seed(1)
+        with drawn(dict(model.named_parameters()), flow.drawn):
+            plain = plain.with_below(_plain(model, inputs, flow.names, seed), layers, flow.drawn)
     if len(plain.states) != len(known):
         raise ValueError(
             f"expected {len(plain.states)} states, as torch calls cuts, got {len(known)}"
