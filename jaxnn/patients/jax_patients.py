@@ -165,10 +165,22 @@ class ChainPatient(NetworkPatient):
     @property
     def added(self) -> Places:
         # A flow knows them too, but of a copy that is only trained none is measured.
+        return self._added(are_vectors=False)
+
+    @property
+    def biases(self) -> Places:
+        """The vectors that are added, of all layers."""
+        return self._added(are_vectors=True)
+
+    def _added(self, are_vectors: bool) -> Places:
+        graphs = (
+            (layers, Graph.of(jax.make_jaxpr(link)(arrays, state), state))
+            for layers, link, arrays, state in self._links
+        )
         return {
             (layer, number)
-            for layers, link, arrays, state in self._links
-            for number in added_arrays_of(Graph.of(jax.make_jaxpr(link)(arrays, state), state))
+            for layers, graph in graphs
+            for number in added_arrays_of(graph, are_vectors)
             for layer in layers
         }
 

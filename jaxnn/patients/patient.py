@@ -387,6 +387,11 @@ class Patient(ABC):
         added = {(known.layers[i] - 1, known.paths[i]) for i in known.added}
         return {at for at in self.arrays if (at[0], self.path(at)) in added}
 
+    @property
+    def biases(self) -> Places:
+        """The vectors that are added, of all layers, where that is known."""
+        return set()
+
     @cached_property
     def every_weight(self) -> Places:
         """The weights of all layers."""

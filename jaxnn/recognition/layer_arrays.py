@@ -35,8 +35,8 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
             yield number
 
 
-def added_arrays_of(graph: Graph) -> Iterator[int]:
-    """Yield the numbers of the arrays of several axes that are biases alone."""
+def added_arrays_of(graph: Graph, are_vectors: bool = False) -> Iterator[int]:
+    """Yield the numbers of the arrays of several axes, or the vectors, that are biases alone."""
 
     def keeps(step: TracedStep) -> bool:
         return step.eqn.primitive.name in KEEPING | MOVING
@@ -45,7 +45,7 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
         return step.eqn.primitive.name in SUMS | {DIFFERENCE} and graph.depends(step.outputs[0])
 
     for v, number in graph.numbers.items():
-        if len(graph.flat.shape(v)) > 1:
+        if (len(graph.flat.shape(v)) == 1) if are_vectors else (len(graph.flat.shape(v)) > 1):
             ends = [step for step in graph.above(v, keeps) if not keeps(step)]
             # So are the biases of attention, of heads and units. An array that is added to another
             # one, as the two of an adapter to the weights that it adapts, is none.

@@ -5,6 +5,7 @@ floats -> loss, gradient -> optimiser -> other floats
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +49,26 @@ def trainee_of(program: Program) -> Trainee:
     if loss is None:
         raise ValueError("loss: expected loss(output, ys) -> (B,) or a number, got None")
     return Trainee(net, tree_of(model), loss, ys)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """A Network as a function (params, xs) -> z[L] of the user's own parameters."""
+
+    net: Network
+
+    def __call__(self, params: PyTree, xs: PyTree) -> Any:
+        return applied(*as_chain(self.net, check_params(self.net, params)), xs)[0]
+
+
+def as_function(program: Program) -> Program:
+    """Return a Network as a function with its parameters, whose loss is of z[L]; others as is."""
+    net, params = (None, None) if program.of_torch else program.network
+    if not isinstance(net, Network):
+        return program
+    model, loss = (Logits(net), params), LossOfTop(net, program.loss)
+    function = program.but(model=model, loss=loss)
+    return function.but(network=as_network(model, program.xs))
 
 
 def tree_of(model: Model) -> PyTree:

@@ -205,7 +205,12 @@ def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
     return [*groups.values()]
 
 
-@cause("array", "{actions}, {why}.", mends="largest, size, starved, examples, positions")
+@cause(
+    "array",
+    "{actions}, {why}.",
+    says="arrays of the size of those like them ({actions}, {why})",
+    mends="largest, size, starved, examples, positions",
+)
 def array(setup: Setup) -> Iterator[Setup]:
     """Each array that is unlike those of its name in other layers, made as they are.
 
@@ -289,6 +294,7 @@ def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
 @cause(
     "redraw",
     "Draw the weights {arrays} again, normal with std {std}.",
+    says="the weights {arrays} drawn again, normal with std {std}",
     mends="zero, equal, drawn",
 )
 def redraw(setup: Setup) -> Iterator[Setup]:
@@ -332,6 +338,7 @@ def _fan_in(patient: Patient, at: At) -> float:
     "queries and keys",
     "Multiply the weights of queries and keys {arrays} by {factor:g}: the largest logit, "
     "{logit:.3g}, becomes {goal:g}.",
+    says="the weights of queries and keys {arrays} multiplied by {factor:g}",
     mends="attention",
 )
 def queries_and_keys(setup: Setup) -> Iterator[Setup]:
@@ -356,6 +363,7 @@ def queries_and_keys(setup: Setup) -> Iterator[Setup]:
     "one layer",
     "Multiply the weights {arrays} by {factor:g}: it then changes the gradient as the other "
     "layers do.",
+    says="the weights {arrays} multiplied by {factor:g}",
     mends="layer",
 )
 def one_layer(setup: Setup) -> Iterator[Setup]:
@@ -395,6 +403,7 @@ def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | Non
 @cause(
     "gains",
     "Set the gains {arrays} to {value:g}, which is 1/√{count}, for there are {count} branches.",
+    says="the gains {arrays} set to {value:g}",
     mends="branches",
 )
 def gains(setup: Setup) -> Iterator[Setup]:
@@ -541,7 +550,7 @@ def recurrent(setup: Setup) -> Iterator[Setup]:
 # Cuts
 
 
-@cause("open", "{text}", mends="cut, fixed, stopped")
+@cause("open", "{text}", says="a gradient that nothing stops", mends="cut, fixed, stopped")
 def opened(setup: Setup) -> Iterator[Setup]:
     """The network without `stop_gradient`, or with nothing frozen, where a gradient stops."""
     patient = setup.patient

@@ -23,7 +23,7 @@ from .score import CLASSES, MOST, NUMBERS, OTHER
 from .setup import Setup
 
 FAR = 10.0  # times what is usual: outputs whose size is changed
-LAST = 1  # rank: what hides other faults
+LATER, LAST = 1, 2  # ranks: sizes that a usual change of structure spares; what hides other faults
 STEPS = 1e-4, 0.01, 0.1, 10.0, 100.0, 1000.0, 1e5
 SUM = 2.0  # of a row of neighbours that is usual
 FEW = 5  # numbers of classes in a sentence
@@ -88,8 +88,9 @@ def change(name: str, advises: str, **more: Any) -> Callable[[OfChange], OfChang
 
 def ordered(cures: bool = False) -> list[Change]:
     """Return those that a race, or a search of cures, tries, in the order of their ranks."""
-    meant = (one for one in CHANGES.values() if (one.cures if cures else one.says))
-    return sorted(meant, key=lambda one: one.rank)
+    if cures:  # which measurements rank
+        return sorted((one for one in CHANGES.values() if one.cures), key=lambda one: one.rank >= 0)
+    return sorted((one for one in CHANGES.values() if one.says), key=lambda one: one.rank)
 
 
 # Labels, loss and last activation

@@ -133,16 +133,18 @@ class JaxTools(Tools):
         network = as_network(model, program.xs, each=program.each, cuts=program.cuts)
         return setup.but(model=model, network=network)
 
-    def drawn(self, setup: Setup) -> Setup | None:
+    def drawn(self, setup: Setup, variance: float = 1.0) -> Setup | None:
         patient, rng = setup.patient, np.random.default_rng(1)
+        weights = patient.every_weight
 
-        def normal(_: Any, at: At) -> np.ndarray:
+        def drawn(_: Any, at: At) -> np.ndarray:
             v = patient.arrays[at]
+            if at not in weights:
+                return np.zeros_like(v)
             out = patient.axes(at)[1] if v.ndim > 1 else 0
-            fan_in = v.size / v.shape[out]
-            return np.asarray(rng.normal(size=v.shape) / fan_in**0.5)
+            return np.asarray(rng.normal(size=v.shape) * (variance * v.shape[out] / v.size) ** 0.5)
 
-        params = patient.redrawn(patient.every_weight, normal)
+        params = patient.redrawn(weights | patient.biases, drawn)
         return setup.reformed(patient, params)
 
 

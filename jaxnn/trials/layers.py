@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -20,12 +21,12 @@ from ..patients.patient import Form, Leaky, Patient, PerLayer, State
 from ..patients.words import to_digits
 from ..texts import clean, listed
 from ..theory.tailored import tailored_relu
-from .changes import change, draw
+from .changes import LATER, change
 from .setup import Attempt, Setup
 
 cure = partial(change, cures=True)
 
-HE = 2**0.5  # times relu
+HE = 2.0  # variance of weights times the number of inputs, in front of relu
 MOST_FACTORS = 12  # in a sentence
 SAME = 0.005  # decades a layer: rates are told apart by more
 ROUTERS = 0.1, 10.0  # sizes that a router is tried with
@@ -39,7 +40,12 @@ CANCELLED = (
 # Parameters
 
 
-@cure("branch scale", "Multiply the last arrays of each branch, {arrays}, by {why}.")
+@cure(
+    "branch scale",
+    "Multiply the last arrays of each branch, {arrays}, by {why}.",
+    says="the last arrays of each branch, {arrays}, multiplied by {why}",
+    rank=LATER,
+)
 def branch_scale(setup: Setup) -> Iterator[Setup]:
     """The last arrays of each branch times 1/√(branches), 0, or DeepNorm's β²/α before a norm."""
     patient = setup.patient
@@ -57,7 +63,12 @@ def branch_scale(setup: Setup) -> Iterator[Setup]:
         yield setup.attempted(Attempt(params, factors), arrays=patient.named(only), why=why)
 
 
-@cure("scale", "Multiply the weights {weights} by {factor:g}{then}.")
+@cure(
+    "scale",
+    "Multiply the weights {weights} by {factor:g}{then}.",
+    says="the weights {weights} multiplied by {factor:g}",
+    rank=LATER,
+)
 def scale(setup: Setup) -> Iterator[Setup]:
     """One factor on all weights of the layers that repeat, at which the rate is zero."""
     patient = setup.patient
@@ -75,6 +86,8 @@ def scale(setup: Setup) -> Iterator[Setup]:
     "scale by layer",
     "Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
     "{what}.",
+    says="a factor for each layer on the weights {weights}, {what}",
+    rank=LATER,
 )
 def scale_by_layer(setup: Setup) -> Iterator[Setup]:
     """A factor for each layer, to keep the gradient, the signal (as LSUV does), or both.
@@ -128,7 +141,13 @@ def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer)
     return np.where(patient.inside & np.isfinite(both), both, np.nan)
 
 
-@cure("orthogonal", "Draw the weights {weights} {kind} with {size}.", usual=True)
+@cure(
+    "orthogonal",
+    "Draw the weights {weights} {kind} with {size}.",
+    says="the weights {weights} drawn {kind} with {size}",
+    rank=LATER,
+    usual=True,
+)
 def orthogonal(setup: Setup) -> Iterator[Setup]:
     """Orthogonal matrices, delta-orthogonal kernels too, of the size at which the rate is zero.
 
@@ -166,6 +185,8 @@ def _root_mean_square(values: Float[np.ndarray, " n"]) -> float:
     "looks-linear",
     "Draw the weights {weights} as [[W, -W], [-W, W]]{centre}, with orthogonal W of gain 1"
     "{biases}.",
+    says="looks-linear weights {weights}",
+    rank=LATER,
     unless="branch scale",
 )
 def looks_linear(setup: Setup) -> Iterator[Setup]:
@@ -265,6 +286,7 @@ def _count(patient: Patient) -> int:
 @cure(
     "skip",
     "Put a skip around each of {where}: z + f(z) / {by}.",
+    says="a skip around each layer",
     unless="branch scale",
     usual=True,
 )
@@ -306,6 +328,7 @@ def pre_norm(setup: Setup) -> Iterator[Setup]:
     "branch norm",
     "Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / {by}. "
     "The rms is the root mean square over all numbers of an example.",
+    says="a norm in front of the branches of each layer",
     usual=True,
 )
 def branch_norm(setup: Setup) -> Iterator[Setup]:
@@ -319,6 +342,8 @@ def branch_norm(setup: Setup) -> Iterator[Setup]:
     "units",
     "Replace the activation in {where} by {gain:.6g} · LeakyReLU({slope:.6g}), which is "
     "tailored to {count} layers, and multiply the weights {weights} by {factor:g}.",
+    says="a leaky relu that is tailored to {count} layers as the activation",
+    rank=LATER,
     unless="branch scale",
 )
 def tailored_units(setup: Setup) -> Iterator[Setup]:
@@ -355,14 +380,12 @@ def _tailored(count: int) -> Leaky | None:
 
 
 @dataclass(frozen=True)
-class _ScaledRelu:
-    """√2 · relu."""
-
-    gain = HE
+class _Relu:
+    gain = 1.0
     slope = 0.0
 
     def __call__(self, z: Any) -> Any:
-        return HE * (z + abs(z)) / 2
+        return jax.nn.relu(z)
 
 
 @change(
@@ -372,14 +395,19 @@ class _ScaledRelu:
 )
 def relu(setup: Setup) -> Setup | None:
     """Relu with weights of He's size."""
-    made = setup.reformed(setup.patient.with_units(_ScaledRelu(), everywhere=True))
-    return made and (draw(made) or made)
+    drawn = setup.tools.drawn(setup, HE) or setup
+    return drawn.reformed(drawn.patient.with_units(_Relu(), everywhere=True))
 
 
 # Routers
 
 
-@cure("router", "Multiply the router `{path}` of layer {name} by {factor:g}.", mends="router")
+@cure(
+    "router",
+    "Multiply the router `{path}` of layer {name} by {factor:g}.",
+    says="the router `{path}` multiplied by {factor:g}",
+    mends="router",
+)
 def router(setup: Setup) -> Iterator[Setup]:
     """A tenth and ten times the size of each router that does not learn."""
     patient = setup.patient

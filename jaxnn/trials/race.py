@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from html import escape
 from operator import attrgetter
 from typing import Any
@@ -56,7 +57,7 @@ BAR = "#3b82c4"  # colour of a score
 NOT_KNOWN = Score(np.nan, "no score")
 DRAWN = {  # what is told of a change of structure whose weights are drawn anew
     "says": ", with weights of variance 1 / (number of inputs)",
-    "advises": " Draw the weights with a variance of 1 / (number of inputs).",
+    "advises": " Draw the weights with a variance of 1 / (number of inputs), and set biases to 0.",
 }
 # Of cures
 SECONDS_OF_CURES = 60.0  # of the processor, for all trainings, at most
@@ -408,24 +409,27 @@ def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
 
 def made_of(setup: Setup, names: Iterable[str], before: Tried | None = None) -> Iterator[Tried]:
     """Yield those changes of some names that apply to a program."""
+    drawn = cache(partial(draw, setup))
     for change in (CHANGES[name] for name in dict.fromkeys(names) if name in CHANGES):
-        try:
-            made = [
-                one
-                for one in change.made(setup)
-                if one.attempt is None or one.attempt.params is not None
-            ]
-        except Exception as error:
-            log.debug("change %s: %s: %s", change.name, type(error).__name__, error)
-            continue
-        for one in made:
-            tried = Tried.of(change, one, before)
-            yield tried
-            is_other = one.attempt is not None and one.attempt.patient is not setup.patient
-            drawn = draw(one.formed) if is_other else None  # another structure
-            if drawn is not None:
-                also = change._replace(**{k: getattr(change, k) + v for k, v in DRAWN.items()})
-                yield Tried.of(also, drawn.saying(**one.words), before)
+        made = _made(change, setup)
+        yield from (Tried.of(change, one, before) for one in made)
+        # Another structure is tried with other weights, too.
+        if any(one.attempt and one.attempt.patient is not setup.patient for one in made):
+            also = change._replace(**{k: getattr(change, k) + v for k, v in DRAWN.items()})
+            usual = drawn()
+            yield from (
+                Tried.of(also, one, before) for one in (_made(change, usual) if usual else ())
+            )
+
+
+def _made(change: Change, setup: Setup) -> list[Setup]:
+    """Return what a change makes of a program; nothing if it cannot be made."""
+    try:
+        made = [*change.made(setup)]
+    except Exception as error:
+        log.debug("change %s: %s: %s", change.name, type(error).__name__, error)
+        return []
+    return [one for one in made if one.attempt is None or one.attempt.params is not None]
 
 
 def _pairs(tried: Sequence[Tried], order: Sequence[str], named: Sequence[str]) -> Iterator[Tried]:

@@ -19,6 +19,7 @@ from ..models import Program
 from ..patients.jax_patients import ChainPatient, NetworkPatient
 from ..patients.patient import Params, Patient, PerLayer
 from ..patients.torch_patient import TorchPatient
+from ..train.descent import as_function
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Known, Learner
 from ..train.torch_learner import TorchLearner
@@ -94,6 +95,7 @@ class Setup:
     def of(cls, program: Program, batches: Sequence[Batch] = ()) -> "Setup":
         """Return a program as changes take it, its batches split where they can be."""
         batches = tuple(batches) or (Batch(program.xs, program.ys),)
+        program = as_function(program)
         one = cls(program.but(xs=batches[0].xs, ys=batches[0].ys), batches)
         can_split = min(map(_count, batches)) >= 2 * SMALL and one.learner().count > 0
         return replace(one, is_split=can_split)

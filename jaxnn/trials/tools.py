@@ -121,8 +121,8 @@ class Tools(ABC):
         """Return it with all parameters learned, by one optimiser; None if they are."""
 
     @abstractmethod
-    def drawn(self, setup: Setup) -> Setup | None:
-        """Return it with weights as they are usually drawn."""
+    def drawn(self, setup: Setup, variance: float = 1.0) -> Setup | None:
+        """Return it with weights of N(0, variance / number of inputs), and biases of 0."""
 
     @abstractmethod
     def goes_uphill(self, setup: Setup) -> bool:

@@ -118,18 +118,21 @@ class TorchTools(Tools):
         _learn(optimizer, others)
         return setup.but(model=module, optimizer=optimizer)
 
-    def drawn(self, setup: Setup) -> Setup | None:
+    def drawn(self, setup: Setup, variance: float = 1.0) -> Setup | None:
         def edit(module: Module, _: Any) -> bool:
             drawn = [m for m in module.modules() if hasattr(m, "reset_parameters")]
             for m in drawn:
                 m.reset_parameters()
-            known = {id(p) for m in drawn for p in m.parameters(recurse=False)}
-            rest = [p for p in module.parameters() if id(p) not in known and p.ndim > 1]
-            for p in rest:  # of Glorot's size, for it is not known which axis is that of inputs
-                torch.nn.init.normal_(p, std=(2 / sum(p.shape[-2:])) ** 0.5)
-            return bool(drawn or rest)
+            torch.manual_seed(1)
+            weights = [*_weights(module, {id(m) for m in drawn})]
+            for p, inputs in weights:
+                torch.nn.init.normal_(p, std=(variance / inputs) ** 0.5)
+            for m in drawn:
+                for name, p in m.named_parameters(recurse=False):
+                    if "bias" in name:
+                        torch.nn.init.zeros_(p)
+            return bool(drawn or weights)
 
-        torch.manual_seed(1)
         return _edited(setup, edit)
 
     def goes_uphill(self, setup: Setup) -> bool:
@@ -226,6 +229,20 @@ def _edited(setup: Setup, edit: Callable[[Module, Any], bool]) -> Setup | None:
     """Return a setup whose module or optimiser a function has changed, if it has."""
     module, optimizer = copies(setup.program)
     return setup.but(model=module, optimizer=optimizer) if edit(module, optimizer) else None
+
+
+def _weights(module: Module, known: set[int]) -> Iterator[tuple[Tensor, float]]:
+    """Yield the weights of a module, each with its number of inputs; `known` draw their own."""
+    seen = set[int]()
+    for m in module.modules():
+        is_table = isinstance(m, torch.nn.Embedding | torch.nn.EmbeddingBag)  # N(0, 1) is usual
+        for p in () if is_table else m.parameters(recurse=False):
+            if p.ndim < 2 or id(p) in seen:
+                continue
+            seen.add(id(p))
+            out = 1 if getattr(m, "transposed", False) else 0
+            # Of a parameter of the user's own it is not known which axis is that of inputs.
+            yield p, p.numel() / p.shape[out] if id(m) in known else sum(p.shape[-2:]) / 2
 
 
 def _learn(optimizer: Any, parameters: list[Tensor]) -> None:
