@@ -347,13 +347,13 @@ def torch_losses(module: Any, optimizer: Any, loss: Any, step: Any = None) -> li
     torch.manual_seed(0)
     for _ in range(STEPS):
         if step is not None:
-            losses.append(float(step(module, made, xs, ys)))
+            losses.append(step(module, made, xs, ys).item())
             continue
         made.zero_grad()
         value = loss(module(xs), ys)
         value.backward()
         made.step()
-        losses.append(float(value))
+        losses.append(value.item())
     return losses
 
 

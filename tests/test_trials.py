@@ -192,7 +192,7 @@ def test_what_is_said_of_weights_that_are_drawn_anew():
 def test_relu_takes_the_place_of_each_activation_but_the_last():
     made = CHANGES["relu"].of(setup(squashed, params(3), ys=np.eye(3)[CLASS]))
     ((_, p),) = made.program.model
-    hidden = np.sqrt(2) * jax.nn.relu(XS @ p["a"] + p["c"])
+    hidden = jax.nn.relu(XS @ p["a"] + p["c"])
     np.testing.assert_allclose(made.output, jax.nn.sigmoid(hidden @ p["b"]), rtol=1e-4, atol=1e-5)
 
 
