@@ -9,6 +9,7 @@ import pytest
 from problems import numbers_of_heads
 
 import jaxnn
+from jaxnn.pytorch.operations import Operations
 
 BATCH, TOKENS, HEADS, OF_HEAD, EXPERTS = 3, 6, 4, 5, 3
 WIDTH = HEADS * OF_HEAD
@@ -402,11 +403,19 @@ def test_kernels_that_hand_out_no_logits_are_named(torch):
     assert flow.attention_table() == []
 
 
-def test_what_cannot_be_followed_is_said(torch, monkeypatch):
-    """The measurement is the same; the tables are refused."""
+@pytest.mark.parametrize("fails", ["operations.program_of", "operations.Operations._layer", "read"])
+def test_what_cannot_be_followed_is_said(torch, monkeypatch, fails):
+    """The measurement is the same; the tables are refused, also where the numbers are read last."""
     module, xs = attending(torch, Attention.fused, torch.float32), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
-    monkeypatch.setattr("jaxnn.pytorch.operations.program_of", lambda func, *_: func.nothing)
+
+    def nothing(func, *_):
+        return func.nothing
+
+    if fails == "read":
+        monkeypatch.setattr(Operations, "read", property(lambda _: nothing, lambda *_: None), False)
+    else:
+        monkeypatch.setattr(f"jaxnn.pytorch.{fails}", nothing)
     again = flow_of(module, xs)
     np.testing.assert_array_equal(flow.log_delta, again.log_delta)
     assert not again.is_read

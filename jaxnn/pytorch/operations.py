@@ -319,7 +319,7 @@ class Operations:
     def _recognise(
         self, layer_of: Callable[[int], int], outputs: list[Any], layers: list[RecognisedLayer]
     ) -> None:
-        of_layers: dict[int, list[Recorded]] = {}
+        of_layers, known = dict[int, list[Recorded]](), list[RecognisedLayer]()
         fixed: dict[int, Recorded] = {}  # what is made of parameters alone
         taken = {v: {0} for v in self.values(outputs)}  # values, by layers; 0 of the output
         for operation in self.recorded:
@@ -331,11 +331,11 @@ class Operations:
         for layer, operations in of_layers.items():
             if any(map(self._may_be_told, operations)):
                 ends = {v for v, layers_of in taken.items() if layers_of - {layer}}
-                layers.append(self._layer(layer, _with_fixed(operations, fixed), ends))
-        numbers = [(of.anatomy, of.record) for of in layers]
+                known.append(self._layer(layer, _with_fixed(operations, fixed), ends))
+        numbers = [(of.anatomy, of.record) for of in known]
         records = iter(self.read([pair for pair in numbers if pair[1]]))
-        told = [of._replace(record=next(records, None) if of.record else None) for of in layers]
-        layers[:] = [of for of in told if of.record is not None or of.anatomy.unread]
+        told = [of._replace(record=next(records, None) if of.record else None) for of in known]
+        layers += [of for of in told if of.record is not None or of.anatomy.unread]
 
     def _may_be_told(self, operation: Recorded) -> bool:
         name = operation.name
