@@ -193,6 +193,7 @@ CASES = {
     "meanfield.log_delta": lambda made: meanfield.log_delta("relu", 1.5, 0.1, 0.5, 3),
     "meanfield.log_delta_band": lambda made: meanfield.log_delta_band("relu", 1.5, 0.1, 1, 8, 3),
     "meanfield.paths": lambda made: meanfield.paths("relu", 1.5, 0.1, 0.5, 0.3, 3),
+    "meanfield.lengths_band": lambda made: meanfield.lengths_band("relu", 1.5, 0.1, 1, 8, 3),
     "meanfield.slope_band": lambda made: meanfield.slope_band("relu", 1.5, 0.1, 1, 8, 3),
     "meanfield.stationary_chi": lambda made: meanfield.stationary_chi(
         "relu", 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=8

@@ -306,6 +306,35 @@ def test_near_criticality_float32_says_what_float64_does():
         assert 1e-6 < 1 - meanfield.correlation_fixed_point(*of) < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "n", "depth"),
+    [("relu", 2**0.5, 64, 32), ("tanh", 0.9, 32, 32), ("tanh", 2**0.5, 16, 12)],
+    ids=["relu", "order", "chaos"],
+)
+def test_the_signal_of_finite_width_is_that_of_drawn_networks(name, sigma_w, n, depth):
+    """To first order in 1/n. The next one is, of relu, 1.3/n of the bias and 2/n of the deviation.
+
+    So n is 64, not 16, where noise of each layer adds up to most of both; they are drawn to 2 %.
+    """
+    networks = 4000
+    band = meanfield.lengths_band(name, sigma_w, 0.0, 1.0, n, depth)
+    wide = np.log(meanfield.lengths(name, sigma_w, 0.0, 1.0, depth)[-1])
+    rng, sigma = np.random.default_rng(0), {"relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
+    z = sigma_w * rng.standard_normal((networks, n))
+    for _ in range(depth - 1):  # given a, z of the layer above is Gaussian
+        size = sigma_w * np.sqrt(np.mean(sigma[name](z) ** 2, axis=1, keepdims=True))
+        z = size * rng.standard_normal((networks, n))
+    logs = np.log(np.mean(z**2, axis=1)) - wide
+    np.testing.assert_allclose(logs.mean(), band.bias[-1], rtol=0.1)
+    np.testing.assert_allclose(logs.std(), band.sd[-1], rtol=0.15)
+
+
+def test_the_signal_of_finite_width_is_silent_where_it_varies_too_much():
+    silent = np.isnan(meanfield.lengths_band("tanh", 1.0, 0.0, 1.0, 16, 64))
+    assert not silent[:, :7].any()
+    assert silent[:, 16:].all()
+
+
 @pytest.mark.slow
 def test_in_float32():
     wide = [f("tanh", 2.5, 0.3) for f in (meanfield.fixed_point, meanfield.correlation_fixed_point)]

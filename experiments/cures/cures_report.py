@@ -44,6 +44,7 @@ class Mean(NamedTuple):
     value: float
     error: float = math.nan
     rate: float | None = None
+    seeds: int = 1
 
     def __str__(self) -> str:
         if math.isnan(self.value):
@@ -119,6 +120,7 @@ def means(rows: pl.DataFrame) -> pl.DataFrame:
         value.min().alias("least"),
         value.max().alias("most"),
         (value.std() / value.count().sqrt()).fill_null(math.nan).alias("error"),
+        value.count().alias("seeds"),
     )
 
 
@@ -128,7 +130,9 @@ def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[ChangeRow]:
     for row in means(at_best(rows, missing)).filter(pl.col("layer").is_null()).to_dicts():
         key = row["network"], row["framework"], row["change"]
         line = found.setdefault(key, ChangeRow(*key, row["advice"] or ""))
-        line.at[row["quantity"], row["depth"]] = Mean(row["value"], row["error"], row["rate"])
+        line.at[row["quantity"], row["depth"]] = Mean(
+            *(row[name] for name in ("value", "error", "rate", "seeds"))
+        )
     for place in missing.rows(rows, *LINE, "quantity", "depth").to_dicts():
         key = place["network"], place["framework"], place["change"]
         found.setdefault(key, ChangeRow(*key)).missing.add((place["quantity"], place["depth"]))
@@ -168,7 +172,7 @@ def _sentence(line: ChangeRow, theory: Predicted = {}) -> str:  # noqa: B006
             over = f"gradient {text(mean.value)} over {counted(depth, 'layer')}"
             parts.append(over if quantity == GRADIENT else f"1 - correlation {text(mean.value)}")
             if value is not None and not math.isnan(value):
-                off = errors_off(mean.value, value, mean.error)
+                off = errors_off(mean.value, value, mean.error, mean.seeds)
                 parts[-1] += f", in theory {text(value)}{f' ({off})' if off else ''}"
             elif value is not None and quantity == GRADIENT:
                 parts[-1] += ", in theory unknown: the formula of this width has no number"

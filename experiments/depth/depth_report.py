@@ -240,8 +240,8 @@ def rate_in_parts(
 ) -> tuple[str, str, str]:
     """Return the word (see `jaxnn.Verdict`), the rate a layer, and that of theory.
 
-    Where they differ by more than three standard errors, both taken together, theory says by how
-    many, and what it is of.
+    Where they differ by more than three standard errors, both taken together, or of few seeds as
+    many as are as rare, theory says by how many, and what it is of.
     """
     if not rates:
         return "", "", ""
@@ -249,7 +249,7 @@ def rate_in_parts(
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
     by_theory = "" if theory is None or not math.isfinite(theory.rate) else f"{theory.rate:+.3g}"
     if theory is not None and error is not None:
-        off = errors_off(rate, theory.rate, math.hypot(error, theory.error))
+        off = errors_off(rate, theory.rate, math.hypot(error, theory.error), len(rates))
         by_theory += f" ({off}; theory is of {theory.about})" if off and by_theory else ""
     word = word_of(rate, rate * (layers - 1), math.nan if error is None else error)
     return word, _plus_minus(rate, error), by_theory
@@ -312,18 +312,24 @@ def examples_in_words(deepest: pl.DataFrame) -> str:
 
 
 def signal_in_words(deepest: pl.DataFrame, theory: pl.DataFrame) -> str:
-    """Say how far the signal of the last hidden layer is from theory; "" within three errors."""
+    """Say how far the signal of the last hidden layer is from theory; "" if chance is enough.
+
+    Theory of this width is between the bias of one example and the drift of many that differ.
+    """
     layer, name = last_hidden(deepest), "log10_mean_square_z"
-    said = theory.filter(pl.col("layer") == layer)[name].to_list()
+    of_layer = theory.filter(pl.col("layer") == layer)
     values = deepest.filter(pl.col("layer") == layer)[name].to_numpy() / 2
-    if not said or len(values) < 2 or not np.isfinite(values).all():
+    if not of_layer.height or len(values) < 2 or not np.isfinite(values).all():
         return ""
-    expected, measured = said[0] / 2, float(np.mean(values))
+    wide, *finite = (of_layer[v][0] for v in (name, "signal_bias", "signal_drift"))
+    measured, about = float(np.mean(values)), "infinite width" if None in finite else "this width"
+    ends = sorted((wide + (by or 0)) / 2 for by in finite)
+    expected = min(max(measured, ends[0]), ends[1])
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    off = errors_off(measured, expected, error)
+    off = errors_off(measured, expected, error, len(values))
     return (
         f"; the signal of layer {layer} is {measured - expected:+.2g} decades from theory ({off}; "
-        "theory is of infinite width)"
+        f"theory is of {about})"
         if off and math.isfinite(expected)
         else ""
     )

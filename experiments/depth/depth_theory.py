@@ -12,7 +12,7 @@ import jaxnn
 from experiments.learning.kinds import kind_of
 from experiments.learning.networks import Networks
 from experiments.runs.ahead import Ahead
-from jaxnn.network.blocks import rows_meet
+from jaxnn.network.blocks import DENSE, rows_meet
 from jaxnn.theory.finite_width import has_band
 from jaxnn.theory.several_examples import can_be_drawn
 
@@ -42,7 +42,9 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
     log10_delta_z, relative to the last hidden layer; bias, the effect of finite width on it, and
     sd, its standard deviation over draws, of one example, both null if theory is silent; error,
     the standard error of the bias, not 0 where it is drawn for lack of a formula;
-    log10_mean_square_z; log10_spread, null if it was not measured or theory is silent. The signal
+    log10_mean_square_z; signal_bias and signal_drift, the effect of finite width on it for one
+    example and the most for examples that differ, null if there is no law, and -inf to inf where
+    the law says nothing; log10_spread, null if it was not measured or theory is silent. The signal
     and its spread start from the first layer's as measured. What is measured is the mean over
     examples of log₁₀ ‖Δz‖, which has the bias of one example.
     """
@@ -57,7 +59,7 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
             frames.append(frame.with_columns(pl.Series("log10_spread", spread, pl.Float64)))
     if frames:
         return pl.concat(frames)
-    empty = _rows(rows.clear(), _Theory(*5 * [np.zeros(0)]))
+    empty = _rows(rows.clear(), _Theory(*7 * [np.zeros(0)]))
     return empty.with_columns(pl.lit(None, pl.Float64).alias("log10_spread"))
 
 
@@ -108,6 +110,8 @@ class _Theory(NamedTuple):
     bias: jax.typing.ArrayLike  # nan like sd where it is not known
     sd: jax.typing.ArrayLike
     error: jax.typing.ArrayLike
+    signal_bias: jax.typing.ArrayLike  # of ln q, of one example, and of many that differ
+    signal_drift: jax.typing.ArrayLike
 
 
 @cache
@@ -125,17 +129,22 @@ def _mean_field(
         of = (activation, sigma_w, sigma_b, q0)
         log_delta = jaxnn.theory.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
         q = jaxnn.theory.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
-        if not banded:
-            unknown = jnp.full(depth, jnp.nan)
-            return _Theory(q, log_delta, unknown, unknown, jnp.zeros(depth))
-        band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        return _Theory(q, log_delta, band.bias, band.sd, jnp.zeros(depth))
+        unknown = jnp.full(depth, jnp.nan)
+        band, of_signal = jaxnn.theory.meanfield.Band(unknown, unknown), (unknown, unknown)
+        if banded:
+            band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
+        if banded and hidden == DENSE:
+            low, sd = jaxnn.theory.meanfield.lengths_band(*of, width, depth)
+            # A mean over examples that differ varies less, and so its logarithm is less low.
+            high = low + sd**2 / 2
+            of_signal = jnp.nan_to_num(low, nan=-jnp.inf), jnp.nan_to_num(high, nan=jnp.inf)
+        return _Theory(q, log_delta, band.bias, band.sd, jnp.zeros(depth), *of_signal)
 
     return Ahead(jax.jit(mean_field))
 
 
 def _rows(case: pl.DataFrame, theory: _Theory) -> pl.DataFrame:
-    q, log_delta, bias, sd, error = (np.asarray(v, np.float64) for v in theory)
+    q, log_delta, bias, sd, error, *of_signal = (np.asarray(v, np.float64) for v in theory)
     layers, decade = len(q), np.log(10)
     gain = np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
     with np.errstate(divide="ignore"):
@@ -148,13 +157,15 @@ def _rows(case: pl.DataFrame, theory: _Theory) -> pl.DataFrame:
                 "bias": bias / decade,
                 "sd": sd / decade,
                 "log10_mean_square_z": np.log10(q),
+                "signal_bias": of_signal[0] / decade,
+                "signal_drift": of_signal[1] / decade,
             }
         )
     names = ("activation", "label")
     frame = frame.select(
         *(pl.lit(case[name][0] if layers else "").alias(name) for name in names), pl.all()
     )
-    return frame.with_columns(pl.col("bias", "sd").fill_nan(None))
+    return frame.with_columns(pl.col("bias", "sd", "signal_bias", "signal_drift").fill_nan(None))
 
 
 def _log10_spread(case: pl.DataFrame, q: np.ndarray) -> np.ndarray | list[None]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from jaxnn.flow.measure.theory_flow import errors_of
 from jaxnn.texts import clean, cleaned
 
 MOST = 60  # characters of one name or entry
-ERRORS = 3.0  # by which a measurement may be apart from its theory
+ERRORS = 3.0  # by which a measurement may be apart from its theory, of a Gaussian
 
 
 def short(text: str) -> str:
@@ -34,13 +35,15 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(map(short, cleaned(names)[:most])) + more
 
 
-def errors_off(measured: float, theory: float, error: float) -> str:
-    """Say by how many errors, of their difference, a number is off its theory; "" up to three.
+def errors_off(measured: float, theory: float, error: float, seeds: int) -> str:
+    """Say by how many errors, of their difference, a mean over seeds is off its theory.
+
+    "" up to three, of few seeds up to as many as are as rare: Student's t.
 
     Example:
-        >>> errors_off(0.0195, 0.0218, 0.0003), errors_off(0.0195, 0.0198, 0.0003)
+        >>> errors_off(0.0195, 0.0218, 0.0003, 8), errors_off(0.0195, 0.0218, 0.0003, 2)
         ('7.7 standard errors off', '')
     """
-    if not error > 0 or not abs(measured - theory) > ERRORS * error:
+    if not error > 0 or not abs(measured - theory) > errors_of(seeds, ERRORS) * error:
         return ""
     return f"{abs(measured - theory) / error:.2g} standard errors off"

@@ -25,6 +25,13 @@ ln χ for three reasons.
    ρ = E u², closed by E u⁴ = 3ρ², as of a Gaussian. For relu and linear units z · Δz is the same in
    every layer, and ρ = 1: no shift, -c/4n of ln ‖Δz‖ a layer with c = 3k-1 = 5 and 2.
 
+The signal itself, ln of the mean of z[l]² over n units, differs from ln q[l] by m - v/2 - 1/n on
+average, and has the variance v + 2/n: of the logarithm of Q[l], and of a mean of n squares. Of
+3,000 drawn networks of 16 to 128 units the deviation is within 18 % and the mean within 17 % or
+0.09 deviations as long as (|q² (ln χ)″| + |q² F″/q′|) v² <= SIGNAL_STRAYS in each layer below; past
+it both are nan: there the deviation was half (silu, gelu) or three quarters (tanh, σ_w = 1) of that
+of drawn networks, some of which die or linger far from q*.
+
 The variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖² sums noise of the slopes, 3k-1, of Q′, and what both
 have in common. With g[l] what a relative change of Q[l] adds to all steps above l, per layer
 
@@ -63,6 +70,7 @@ from .quadrature import expectations
 OfLayers = Float[Array, " depth"]
 
 STRAYS = 0.1
+SIGNAL_STRAYS = 0.015
 
 
 class UnitMoments(NamedTuple):
@@ -127,6 +135,26 @@ def _moments(ensemble: Ensemble, q: Scalar) -> UnitMoments:
     )
 
 
+def signal_mean_and_spread(of: UnitMoments, n: OfLayers) -> tuple[OfLayers, OfLayers]:
+    """Return bias and variance of ln of the mean of z[l]² over n units, (depth,)."""
+    m, v, strays = _up(of, n)
+    known = jnp.where(strays > SIGNAL_STRAYS, jnp.nan, 1.0)
+    return known * (m - v / 2 - 1 / n), known * (v + 2 / n)
+
+
+def _up(of: UnitMoments, n: OfLayers) -> tuple[OfLayers, OfLayers, OfLayers]:
+    """Return m and v of Q[l], and the most that two orders leave out in a layer below."""
+
+    def up(state: tuple[Scalar, Scalar], at: tuple[UnitMoments, Array]) -> tuple[Any, Any]:
+        (m, v), (of, n) = state, at
+        return (of.slope * m + of.bend * v / 2, of.slope**2 * v + of.noise / n), state
+
+    zero = jnp.zeros((), n.dtype)
+    m, v = lax.scan(up, (zero, zero), (of, n))[1]
+    left_out = (jnp.abs(of.curve) + jnp.abs(of.bend)) * v**2
+    return m, v, jnp.append(0.0, lax.cummax(left_out[:-1]))
+
+
 def mean_and_spread(of: UnitMoments, n: OfLayers) -> tuple[OfLayers, OfLayers]:
     """Return bias and variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖², (depth,); 0 in the last layer."""
     own, (bias, above, g) = _down(of, n, jnp.ones_like(n).at[-1].set(0.0))
@@ -147,10 +175,6 @@ def _down(
     """Return v of Q[l], and what steps differ by from ln χ, the variance above Q[l], and g[l]."""
     # Step l counts counts[l] times in the variance.
 
-    def up(state: tuple[Scalar, Scalar], at: tuple[UnitMoments, Array]) -> tuple[Any, Any]:
-        (m, v), (of, n) = state, at
-        return (of.slope * m + of.bend * v / 2, of.slope**2 * v + of.noise / n), state
-
     def down(
         state: tuple[Scalar, ...], at: tuple[UnitMoments, Array, Array, Array]
     ) -> tuple[Any, Any]:
@@ -165,10 +189,9 @@ def _down(
         return (bias, rho, total, g), (bias, total, g)
 
     zero = jnp.zeros((), n.dtype)
-    m, v = lax.scan(up, (zero, zero), (of, n))[1]
+    m, v, strays = _up(of, n)
     lengths = of.tilt * m + of.curve * v / 2
-    strays = jnp.any(((jnp.abs(of.curve) + jnp.abs(of.bend)) * v**2)[:-1] > STRAYS)
-    lengths = jnp.where(strays, jnp.nan, lengths)
+    lengths = jnp.where(strays[-1] > STRAYS, jnp.nan, lengths)
     below = jax.tree.map(lambda w: w[:-1], (of, n, lengths, counts))
     start = (zero, of.along[-1] + of.across[-1], zero, zero)
     summed: tuple[Array, Array, Array] = lax.scan(down, start, below, reverse=True)[1]
