@@ -25,9 +25,11 @@ from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
-# The libraries of each peer; its process must pay for no other.
-OWN = {"commands": set(), "of_jax": {"jax", "optax"}, "of_torch": {"torch"}}
-LIBRARIES = {"jaxnn", "polars", "equinox", "flax", "matplotlib", "sklearn"}.union(*OWN.values())
+# The libraries of each side, before it knows its row; its process must pay for no other.
+OWN = {"commands": set(), "of_jax": {"jax"}, "of_torch": {"torch"}}
+OWN["ours"] = {"jax", "jaxnn", "polars"}
+PEERS = ("jax", "torch")
+LIBRARIES = {"optax", "equinox", "flax", "matplotlib", "sklearn"}.union(*OWN.values())
 KINDS = ("activation", "stacked", "network")  # of networks
 CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "torch-flow", "--quiet"]
 TINY = Row("one", "w", "a", "warm", "ours.x", "theirs.x", (Case("tiny", 0.5),))
@@ -235,9 +237,9 @@ def test_no_peer_is_imported_by_the_command_line():
 
 @pytest.mark.parametrize(
     "module",
-    ["commands", *(pytest.param(f"of_{of}", marks=pytest.mark.slow) for of in ("jax", "torch"))],
+    ["commands", "ours", *(pytest.param(f"of_{of}", marks=pytest.mark.slow) for of in PEERS)],
 )
-def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
+def test_the_process_of_a_side_imports_no_library_but_its_own(module):
     need(*OWN[module] & {"torch"})
     code = (
         f"import sys, experiments.bench.worker, experiments.bench.{module}\n"

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, PyTree
 
 from experiments.bench import inputs, transformer
@@ -28,6 +27,8 @@ def waited(once: Callable[[], Any], calls: int = 1) -> Callable[[], None]:
 
 def gradient(activation: str, calls: int, **sizes: Any) -> Workload:
     """Return gradient steps."""
+    import optax  # not above: ours imports this module, and a cold sweep has no use for it
+
     import jaxnn  # for our pytree: what a container costs in a call is no part of a gradient
 
     sigma = ACTIVATIONS[activation]

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, PyTree
 
 import jaxnn
@@ -147,6 +146,8 @@ def watched(network: str, steps: int, every: int, **sizes: int) -> Workload:
 
     Nothing is measured if `every` is larger than `steps`; 0 is no watch.
     """
+    import optax  # here, for a cold sweep has no use for it
+
     if network == "MLP":
         (params, xs, ys), output, loss = _draw_mlp(**sizes), _mlp, _square_error
     else:
