@@ -294,6 +294,10 @@ def test_a_signal_that_is_more_than_three_errors_off_theory_says_so():
         )
         assert depth_report.signal_in_words(rows, of_theory) == text
     assert not depth_report.signal_in_words(rows.filter(pl.col("seed") == 0), of_theory)
+    narrow = depth_theory.predict(case(0, 8, hidden="dense", sigma_b=0.0, width=4, batch=4))
+    ends = narrow.select("signal_bias", "signal_drift")
+    assert ends.row(7) == (-math.inf, math.inf)  # too narrow for the law, not without one
+    assert np.isfinite(ends.row(0)).all()
 
 
 NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None))
