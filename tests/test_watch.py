@@ -158,10 +158,23 @@ def test_every_step_has_its_loss_and_the_size_of_its_update_also_in_the_file(tra
 @pytest.mark.parametrize(
     ("size", "log10"), [(1e30, 30), (1e-30, -30), (1, 0), (0, -np.inf), (np.inf, np.inf)]
 )
-def test_an_update_whose_square_leaves_float32_has_a_size(size, log10):
-    after = {"a": np.float32([0, 0.6 * size]), "b": np.float32([[0.8 * size]]), "c": np.float32([])}
+@pytest.mark.parametrize("width", [1, 300])
+def test_an_update_whose_square_leaves_float32_has_a_size(size, log10, width):
+    after = {"a": np.float32([0, 0.6 * size]), "c": np.float32([])}
+    after["b"] = np.zeros((width, width), np.float32)
+    after["b"][0, 0] = 0.8 * size
     before = jax.tree.map(np.zeros_like, after)
     assert float(log10_changed(before, after)) == pytest.approx(log10, abs=1e-5)
+
+
+def test_the_size_of_a_change_compiles_no_more_logarithms_for_more_arrays():
+    """Each array with its own, and its own ways out of the range, doubled a first step's time."""
+
+    def logarithms(arrays):
+        params = [jnp.ones((300, 300))] * arrays
+        return str(jax.make_jaxpr(log10_change)(params, params)).count("= log ")
+
+    assert logarithms(8) == logarithms(2) > 0
 
 
 def test_the_file_says_what_memory_says(trained, tmp_path):

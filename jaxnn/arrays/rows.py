@@ -355,13 +355,18 @@ def log_sizes_of(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
     # Large ones are read once, if the sums of their squares show that all are in range: finite, and
     # far above what may have become zero. Else they are read twice more. There is one look for all
     # of them: each has exchanges if they are spread over devices.
-    is_large = [v.m.size > FEW and jax.sharding.get_abstract_mesh().empty for v in arrays]
+    is_large = [_count(v) > FEW and jax.sharding.get_abstract_mesh().empty for v in arrays]
     large = [v for v, its_size in zip(arrays, is_large, strict=True) if its_size]
     logs = iter(_log_sizes_of_large(large) if large else ())
     return [
         next(logs) if its_size else log_size(renormalised(v))
         for v, its_size in zip(arrays, is_large, strict=True)
     ]
+
+
+def _count(v: ScaledRows) -> int:
+    """Return how many numbers rows have, over all their arrays."""
+    return sum(m.size for m in jax.tree.leaves(v.m))
 
 
 def _log_sizes_of_large(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
@@ -378,17 +383,21 @@ def _log_sizes_of_large(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]
 def _is_in_range(v: ScaledRows, square: Float[Array, "*k"]) -> Bool[Array, "*k"]:
     """Tell whether sums of squares are finite, and far above what may have become zero."""
     info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
-    least = v.m.size * float(info.tiny) / float(info.eps)
+    least = _count(v) * float(info.tiny) / float(info.eps)
     fits: Array = (square > least) & (square < jnp.inf)
     return fits
 
 
 def _log_size_beyond(v: ScaledRows, square: Float[Array, "*k"]) -> Float[Array, "*k"]:
     """Return ln ‖row‖, from the squares of smaller or of larger numbers where theirs do not fit."""
-    m = at_least_float32(v.m)
-    far = 2 * (int(jnp.finfo(m.dtype).maxexp) // 3)  # type: ignore[no-untyped-call]
+    m = jax.tree.map(at_least_float32, v.m)
+    far = 2 * (int(jnp.finfo(square.dtype).maxexp) // 3)  # type: ignore[no-untyped-call]
+
+    def times_two_to(k: int) -> Float[Array, "*k"]:
+        return log_size(ScaledRows(jax.tree.map(lambda of: of * 2.0**k, m), v.e - k))
+
     # Both at once, in one exchange: of one the squares fit, at two thirds of the range from theirs.
-    smaller, larger = (log_size(ScaledRows(m * 2.0**k, v.e - k)) for k in (-far, far))
+    smaller, larger = map(times_two_to, (-far, far))
     beyond = jnp.where(square == jnp.inf, smaller, larger)
     return jnp.where(_is_in_range(v, square), log_of_square(square, v.e), beyond)
 

@@ -48,7 +48,6 @@ from ..arrays.rows import (
     as_reals,
     at_least_float32,
     can_be_learned,
-    log_size_together,
     log_sizes_of,
 )
 from ..arrays.spread import are_spread, whole
@@ -489,8 +488,9 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
         for a, b in zip(together(before), together(after), strict=True)
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
-    rows = [ScaledRows(v.astype(widest), jnp.zeros((), jnp.int32)) for v in changes]
-    return log_size_together([jnp.full((), -jnp.inf, widest), *log_sizes_of(rows)]) / LN10
+    # As one row: a logarithm of each array, and its ways out of the range, take long to compile.
+    whole_of_it = [jnp.zeros(1, widest), *(v.astype(widest) for v in changes)]
+    return log_sizes_of([ScaledRows(whole_of_it, jnp.zeros((), jnp.int32))])[0] / LN10
 
 
 def together(tree: PyTree) -> list[Array]:
