@@ -1,6 +1,7 @@
 """What a flow computes and stores, counted in its program, next to that of a plain gradient."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,45 @@ def products(program, size):
 def test_a_head_is_computed_up_once(over_words):
     for f, *arguments in over_words:
         assert products(jax.make_jaxpr(f)(*arguments).jaxpr, 32 * 4 * WORDS) == 1
+
+
+def equations(program, size=None):
+    """The number of equations in a program, or of those that make an array of so many numbers."""
+    own = sum(size is None or any(v.aval.size == size for v in e.outvars) for e in program.eqns)
+    return own + sum(equations(p, size) for e in program.eqns for p in inside(e))
+
+
+def inside(equation):
+    """The programs that an equation calls."""
+    return [getattr(p, "jaxpr", p) for p in core.jaxprs_in_params(equation.params)]
+
+
+def test_a_flow_goes_over_the_logits_no_more_often_than_thrice_a_gradient(over_words):
+    ours, theirs = (
+        equations(jax.make_jaxpr(f)(*arguments).jaxpr, 32 * 4 * WORDS)
+        for f, *arguments in over_words
+    )
+    assert ours <= 3 * theirs
+
+
+def in_loops(program):
+    """The equations of each loop of a program, of one turn."""
+    for e in program.eqns:
+        if e.primitive.name in ("while", "scan"):
+            yield max(map(equations, inside(e)))
+        else:
+            for p in inside(e):
+                yield from in_loops(p)
+
+
+@pytest.mark.parametrize(("activation", "most"), [("sigmoid", 296), ("relu", 455)])
+def test_a_flow_in_block_floats_does_no_more_for_each_layer(activation, most):
+    """Up, up again with exponents if numbers do not fit, and down."""
+    net = jaxnn.Network((4, *[8] * 5, 1), activation, "binary")
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    given = params, np.ones((3, 4), np.float32), np.arange(3) % 2
+    program = jax.make_jaxpr(partial(flow_of_net, net, examples=False))(*given)
+    assert sum(in_loops(program.jaxpr)) <= most
 
 
 def test_the_reverse_rule_of_a_layer_is_compiled_once(rng):
