@@ -123,7 +123,7 @@ def spread(value: Array, spec: Spec, like: ArrayOrType) -> Array:
     if spec_of(value) == spec:
         return value
     over = sharding_of(spec, like if any(spec_of(like)) else value)
-    moved: Array = jax.sharding.reshard(value, over)  # type: ignore[no-untyped-call]
+    moved: Array = jax.sharding.reshard(value, over)
     return moved
 
 
