@@ -489,7 +489,7 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     # As one row: a logarithm of each array, and its ways out of the range, take long to compile.
-    whole_of_it = [jnp.zeros(1, widest), *(v.astype(widest) for v in changes)]
+    whole_of_it = [jnp.zeros(1, widest), *(v.astype(widest) for v in changes if v.size)]
     return log_sizes_of([ScaledRows(whole_of_it, jnp.zeros((), jnp.int32))])[0] / LN10
 
 
