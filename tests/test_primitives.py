@@ -16,6 +16,7 @@ from jaxnn.jaxpr.primitives import ENTRYWISE, ONCE, ONE, OPAQUE, PRIMITIVES, SUM
 from jaxnn.jaxpr.program import Flat, TracedStep, evaluated
 
 RNG = np.random.default_rng(0)
+HERE = jax.device_put(np.zeros(2), jax.devices()[0]).sharding
 # Names that other versions of JAX than this one give to a primitive, or have none of.
 OF_VERSIONS = {"copy_p", "log2", "ragged_dot", "ragged_dot_general", "stop_gradient", "stack"}
 
@@ -101,7 +102,7 @@ CASES = {
     "convert_element_type": unary(lambda v: v.astype(jnp.float32)),
     "copy": unary(jnp.copy),
     "copy_p": unary(jnp.copy),
-    "sharding_constraint": unary(lambda v: lax.with_sharding_constraint(v, jnp.zeros(2).sharding)),
+    "sharding_constraint": unary(lambda v: lax.with_sharding_constraint(v, HERE)),
     "broadcast_in_dim": [
         case
         for axes, shape in (((0, 2), (3, 4)), ((1, 2), (2, 4)), ((0, 2), (1, 4)))

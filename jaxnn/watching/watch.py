@@ -489,7 +489,8 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     # As one row: a logarithm of each array, and its ways out of the range, take long to compile.
-    whole_of_it = [jnp.zeros(1, widest), *(v.astype(widest) for v in changes if v.size)]
+    # No constant is among them: XLA squares its scale apart, which is inf, and 0 times that nan.
+    whole_of_it = [v.astype(widest) for v in changes if v.size] or [jnp.zeros(1, widest)]
     return log_sizes_of([ScaledRows(whole_of_it, jnp.zeros((), jnp.int32))])[0] / LN10
 
 
