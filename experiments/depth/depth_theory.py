@@ -137,7 +137,10 @@ def _mean_field(
             low, sd = jaxnn.theory.meanfield.lengths_band(*of, width, depth)
             # A mean over examples that differ varies less, and so its logarithm is less low.
             high = low + sd**2 / 2
-            of_signal = jnp.nan_to_num(low, nan=-jnp.inf), jnp.nan_to_num(high, nan=jnp.inf)
+            of_signal = (
+                jnp.where(jnp.isnan(low), -jnp.inf, low),
+                jnp.where(jnp.isnan(high), jnp.inf, high),
+            )
         return _Theory(q, log_delta, band.bias, band.sd, jnp.zeros(depth), *of_signal)
 
     return Ahead(jax.jit(mean_field))
