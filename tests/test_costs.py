@@ -232,8 +232,9 @@ def step_and_gradient(hidden):
     [
         (step_and_gradient, jaxnn.blocks.Dense(), (0.95, 0.6)),
         (step_and_gradient, jaxnn.blocks.Residual(), (0.95, 0.6)),
-        (chain_and_gradient, "all", (2.35, 0.42)),
-        (chain_and_gradient, "sqrt", (2.95, 0.43)),
+        # JAX 0.12.1 makes 333 and 420 kernels of ours, 342 and 433 before, and 140 of theirs, 151.
+        (chain_and_gradient, "all", (2.4, 0.42)),
+        (chain_and_gradient, "sqrt", (3.0, 0.43)),
         (flow_and_backprop, "relu", (5.55, 2.46)),
         (flow_and_backprop, "sigmoid", (4.65, 2.2)),
     ],
