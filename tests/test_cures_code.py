@@ -172,7 +172,7 @@ MODELS = FRAMEWORKS | {
 
 
 def assert_same_flow(cure, flow):
-    """Of the very numbers of the cure, also where it draws."""
+    """The lines of a cure make the numbers of its model, drawn ones too."""
     most = MOST_LINES + MORE_LINES * ("to a std of" in cure.advice)
     assert len(cure.code.splitlines()) <= most, cure.code
     expected, got = (np.asarray(f.log_delta) for f in (cure.flow, flow))

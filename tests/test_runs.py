@@ -221,7 +221,7 @@ def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):
 
 @pytest.mark.parametrize("depth", [None, 0, 1, 2, 3])
 def test_what_goes_into_a_layer_comes_out_of_the_one_below(depth):
-    """Of a layer, a run of three of which `depth` are used, and a layer."""
+    """A layer, a run of three of which `depth` are used, and a layer."""
     net = jaxnn.Network((3, 2, 2, 2, 2, 1), "tanh", "regression")
     params = jaxnn.init(net, jax.random.key(0), stacked=True)
     assert [walk.is_run(layer) for layer in params] == [False, True, False]

@@ -531,3 +531,15 @@ def test_another_structure_keeps_the_options_of_its_optimiser(torch):
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {
         id(p) for p in model.parameters()
     }
+
+
+@pytest.mark.slow
+def test_tables_are_drawn_alike_whatever_was_drawn_before(torch):
+    module = torch.nn.Sequential(
+        torch.nn.Embedding(7, 4), torch.nn.Flatten(), torch.nn.Linear(8, 1)
+    )
+    xs, ys = torch.arange(14).reshape(7, 2) % 7, torch.ones(7, 1)
+    adam, loss = torch.optim.Adam(module.parameters()), torch.nn.MSELoss()
+    given = Setup.of(Program.of(model=module, xs=xs, ys=ys, loss=loss, optimizer=adam))
+    tables = [CHANGES["draw"].of(given).program.model[0].weight for _ in range(2)]
+    assert torch.equal(*tables)

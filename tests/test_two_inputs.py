@@ -155,7 +155,7 @@ def test_a_fixed_point_is_differentiated_as_an_implicit_function():
 
 
 def test_the_derivative_by_a_correlation_is_price_s_theorem():
-    """Of erf: d/dc of σ_w² 2/π arcsin(2qc/(1+2q)), over the length."""
+    """The slope for erf is d/dc of σ_w² 2/π arcsin(2qc/(1+2q)), over the length."""
     q, c = 0.8, 0.6
     derivative = jax.grad(lambda c: meanfield.correlation_map("erf", W, B, q, c))(c)
     assert derivative == pytest.approx(q * slopes(q, q * c) / product(q, q), rel=1e-10)

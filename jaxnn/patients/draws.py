@@ -20,7 +20,7 @@ class OddError(ValueError):
 
 
 class Source(Protocol):
-    """What a framework draws; std: of what was normal, to be noted."""
+    """A framework's random arrays; std: the deviation of the last normal one, to be noted."""
 
     std: float | None
 

@@ -114,7 +114,7 @@ class Checkup:
 
     @property
     def _of_step(self) -> tuple[Found, ...]:
-        """What is wrong with the user's own step, however well it learns."""
+        """Faults of the user's own step, which are said even if it learns."""
         return tuple(found for found in self.found if found.rule in OF_STEP)
 
     @property

@@ -121,9 +121,10 @@ class TorchTools(Tools):
     def drawn(self, setup: Setup, variance: float = 1.0) -> Setup | None:
         def edit(module: Module, _: Any) -> bool:
             drawn = [m for m in module.modules() if hasattr(m, "reset_parameters")]
-            for m in drawn:
-                m.reset_parameters()
             torch.manual_seed(1)
+            for m in drawn:  # tables and gains
+                m.reset_parameters()
+            torch.manual_seed(1)  # so that weights do not depend on what was reset
             weights = [*_weights(module, {id(m) for m in drawn})]
             for p, inputs in weights:
                 torch.nn.init.normal_(p, std=(variance / inputs) ** 0.5)
