@@ -86,7 +86,6 @@ SLOW_EXAMPLES = {
     "jaxnn.flow.gradient_flow.at_depths",
     "jaxnn.flow.gradient_flow.gradient_flow",
     "jaxnn.flow.jacobian.spectrum.spectrum",
-    "jaxnn.flow.record.positions.Positions.of",
     "jaxnn.flow.verdict.format_plan.plan",
     "jaxnn.flow.verdict.verdict.verdict",
     "jaxnn.flow.view.chart.chart",

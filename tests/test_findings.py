@@ -165,13 +165,6 @@ def with_theory(decades):
     return a_flow(decades=decades, theory=theory)
 
 
-def positions(log_delta, log_spread=(0.0, 0.0, 0.0)):
-    """A record of three positions of layer 2."""
-    return jaxnn.flow.Positions(
-        np.array(log_delta, float), np.array(log_spread, float), (1, 3, 1, 1, 1, 1)
-    )
-
-
 def histogram(octave):
     """Entries of Δ in layer 2, 1 of 1000 is 1 and the others are 2^-octave; ones elsewhere."""
     sums = np.zeros((6, BINS, 2))
@@ -239,7 +232,7 @@ ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE
 OFF_BELOW_6 = {(i, name): NONE for i in range(1, 6) for name in ("up", "down")}
 POOLED = a_flow(
     log_spread_within=dict.fromkeys((4, 5, 6), -20.0),
-    positions=jaxnn.flow.Positions(np.zeros(24), np.zeros(24), (4,) * 6),
+    positions=(4,) * 6,
 )
 OFF_IN_3 = {(3, "up"): NONE, (3, "down"): NONE}
 SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
@@ -508,12 +501,6 @@ CASES = {
     "entries": Case(
         "entries", a_flow(entries=histogram(45)), healthy=a_flow(entries=histogram(20)), layer=2
     ),
-    "what is not read": Case(
-        "unread",
-        a_flow(positions=positions([0, 0, NONE, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
-        a_flow(positions=positions([0, 0, -9, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
-        layer=2,
-    ),
     "padding that is read alone": Case(
         "unread", Evidence(unread=Unread("xs", 0)), healthy=Evidence(), layer=1, path="xs"
     ),
@@ -526,12 +513,6 @@ CASES = {
     ),
     "letters that are not looked up": Case(
         "unread", Evidence(unread=Unread("xs", None)), healthy=Evidence(), layer=1, path="xs"
-    ),
-    "a token read alone": Case(
-        "lone position",
-        a_flow(positions=positions([0, NONE, NONE, 0.0, 0, 0, 0, 0], np.zeros(8))),
-        a_flow(positions=positions([0, NONE, -20.0, 0.0, 0, 0, 0, 0], np.zeros(8))),
-        layer=2,
     ),
     "a weight without gradient": of_array(
         "3.up",
@@ -1038,10 +1019,8 @@ def test_positions_are_compared_among_as_many_as_at_the_top():
     """Not with those inside of attention, of which each head is one."""
     noise = -20.0
     flow = a_flow(log_spread_within={2: noise, 4: noise, 6: noise})
-    counts = (6, 3, 6, 3, 6, 3)
-    of_all = jaxnn.flow.Positions(np.zeros(sum(counts)), np.zeros(sum(counts)), counts)
     assert verdict_of(flow).equal_positions == 6
-    assert verdict_of(replace(flow, positions=of_all)).equal_positions == 2
+    assert verdict_of(replace(flow, positions=(6, 3, 6, 3, 6, 3))).equal_positions == 2
 
 
 def test_what_is_well_is_told_from_what_stands_out():

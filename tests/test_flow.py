@@ -19,7 +19,7 @@ from problems import (
 )
 
 import jaxnn
-from jaxnn.arrays.rows import ScaledRows, log_norm
+from jaxnn.arrays.rows import log_norm
 from jaxnn.flow.measure import chain_record
 from jaxnn.flow.record import state_record
 from jaxnn.flow.record.flow import FlowOptions
@@ -245,13 +245,10 @@ def flows():
 
 
 def test_small_states_together_have_the_records_of_each(rng):
-    """States of two and three axes, several of one shape, and Δ at each position."""
+    """States of two and three axes, several of one shape."""
     shapes = [(B, 5), (B, T, 2), (B, 2, 3), (B, T, 2)]
     options = FlowOptions(examples=True, memory="all")
-    small = [
-        Small(rng.normal(size=shape) + 1, ScaledRows(rng.normal(size=shape), np.arange(B)))
-        for shape in shapes
-    ]
+    small = [Small(rng.normal(size=shape) + 1) for shape in shapes]
 
     @jax.jit
     def both(small):
@@ -259,10 +256,9 @@ def test_small_states_together_have_the_records_of_each(rng):
         return together, [state_record.record_of(*v, jnp.float64, options) for v in small]
 
     for ours, theirs in zip(*jax.device_get(both(small)), strict=True):
-        square = (v.state.square * 4.0**v.state.exponent for v in (ours, theirs))
+        square = (v.square * 4.0**v.exponent for v in (ours, theirs))
         chex.assert_trees_all_close(*square, rtol=1e-12)
-        chex.assert_trees_all_close(ours.state.spread, theirs.state.spread, rtol=1e-10)
-        chex.assert_trees_all_close(ours.positions, theirs.positions, rtol=1e-10)
+        chex.assert_trees_all_close(ours.spread, theirs.spread, rtol=1e-10)
 
 
 @pytest.mark.slow
@@ -297,8 +293,3 @@ def test_states_together_have_the_numbers_of_numpy(flows):
         within = state - state.mean(axis=1, keepdims=True)
         expected = log_size(within) - log_size(state)
         assert flow.log_spread_within[i] == pytest.approx(expected, rel=1e-9)
-        of_position = [
-            log_size(state[:, t] - state[:, t].mean(axis=0)) - log_size(state[:, t])
-            for t in range(state.shape[1])
-        ]
-        np.testing.assert_allclose(flow.positions.of(i + 1).log_spread, of_position, rtol=1e-9)

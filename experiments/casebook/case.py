@@ -75,7 +75,7 @@ class Case:
     changes: of `jaxnn.trials`, any of which makes it learn, or "other", none of these, as `fix`
         says; none if nobody has said which.
 
-    In a table, names stand with a space between them; the space in a name is "_": lone_position.
+    In a table, names stand with a space between them; the space in a name is "_": equal_layers.
     """
 
     name: str

@@ -55,6 +55,12 @@ def with_main_first(state: PyTree) -> bool:
     return isinstance(state, LayerState) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1
 
 
+def main_of(state: PyTree) -> list[Any]:
+    """Return the float arrays of the main stream of a state; of one without several, all."""
+    out = floats(streams(state))
+    return out[:1] if with_main_first(state) else out
+
+
 def types_of(state: PyTree) -> Any:
     """Return the structure of a state, and shapes and dtypes of its arrays, to be compared."""
     return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]

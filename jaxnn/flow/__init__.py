@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .record.flow import Units as Units
     from .record.heads import AttentionHeads as AttentionHeads
     from .record.heads import Routers as Routers
-    from .record.positions import Positions as Positions
     from .verdict.network_advice import NetworkAdvice as NetworkAdvice
 else:
     from ..exports import on_demand

@@ -46,8 +46,8 @@ from ..arrays.rows import at_least_float32, log_norm
 from ..arrays.spread import whole
 from ..chain.apply import Kept
 from ..chain.parameter_handover import is_array
+from ..chain.state import main_of
 from ..flow.record.loss import Loss
-from ..flow.record.positions import main_of
 from ..models import Program
 from ..network.checks import check_loss
 from ..texts import told

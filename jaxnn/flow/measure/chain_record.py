@@ -24,23 +24,23 @@ from ...arrays.rows import (
     log_sizes_of,
 )
 from ...chain.chain import Lowered
-from ...chain.state import counted, streams, with_main_first
+from ...chain.state import counted, main_of, streams, with_main_first
 from ...recognition.skips import Skip, log_branch
 from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
+from ..record.example_spread import positions_of
 from ..record.flow import Flow, FlowOptions, Streams
 from ..record.given import Given
-from ..record.heads import RecognisedRecord, joined, recognised_of, unread_notes
+from ..record.heads import RecognisedRecord, recognised_of, unread_notes
 from ..record.layer_record import (
     DeltaRecord,
     LayerRecord,
+    StateRecord,
     assemble,
     in_order,
     over_batch,
     smallest_of,
 )
-from ..record.positions import Positions, count_of
 from ..record.state_record import (
-    PositionedState,
     Small,
     are_together,
     as_rows,
@@ -64,7 +64,7 @@ class _LinkRecord(NamedTuple):
     # Of the main array of that; None in a network whose states have one array each.
     main: DeltaRecord | None
     per_array: DeltaRecord | None  # of every array, (s, B); None likewise
-    of_state: PositionedState | Small  # the state itself of one that is left for the end
+    of_state: StateRecord | Small  # the state itself of one that is left for the end
     # ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
     theta: Deltas
     recognised: RecognisedRecord
@@ -174,11 +174,10 @@ class ChainRecorder(NamedTuple):
             for v, later in zip(theta, waits, strict=True)
         ]
 
-    def _of_state(self, step: ChainStep) -> PositionedState | Small:
-        delta = arrays_of(step.delta)[0]
+    def _of_state(self, step: ChainStep) -> StateRecord | Small:
         if self.together and step.is_alone and is_small(step.out):
-            return Small(step.out, delta)
-        return record_of(step.out, delta, self.dtype, self.options)
+            return Small(step.out)
+        return record_of(step.out, self.dtype, self.options)
 
     def _entries(
         self, deltas: list[ScaledRows], step: ChainStep, theta: list[ScaledRows]
@@ -206,7 +205,7 @@ class ChainRecorder(NamedTuple):
         parameters, log_theta = parameter_sizes(net, chain, deltas, dtype)
         of_layers = [
             [
-                (kept.delta, state.state, log, kept.mixes, kept.main, kept.log_branch)
+                (kept.delta, state, log, kept.mixes, kept.main, kept.log_branch)
                 for kept, state, log in zip(*entry, strict=True)
             ]
             for entry in zip(records, of_states, log_theta, strict=True)
@@ -230,7 +229,7 @@ class ChainRecorder(NamedTuple):
             log_delta_input=self._log_of_input(bottom),
             entries=self._flow_entries(records, parameters.layers),
             streams=self._streams(records),
-            positions=self._positions(of_states),
+            positions=tuple(positions_of(main_of(v)) for v in chain.states),
             closed=net.closed,
             given=given,
             replicas=options.replicas,
@@ -238,7 +237,7 @@ class ChainRecorder(NamedTuple):
             **recognised_of(chain.anatomies, recognised, net.paths),
         )
 
-    def _with_small(self, records: Records) -> list[list[PositionedState]]:
+    def _with_small(self, records: Records) -> list[list[StateRecord]]:
         """Return the records of all states, those that were left for the end together."""
         small = [
             kept.of_state
@@ -254,16 +253,6 @@ class ChainRecorder(NamedTuple):
             ]
             for record in records
         ]
-
-    def _positions(self, of_states: Sequence[Sequence[PositionedState]]) -> Positions | None:
-        """Return Δ at each position; None without any."""
-        by_position = joined(
-            [[v for state in entry for v in state.positions] for entry in of_states]
-        )
-        if by_position is None:
-            return None
-        log_delta, log_spread = by_position
-        return Positions(log_delta, log_spread, tuple(map(count_of, self.chain.states)))
 
     def _streams(self, records: Records) -> Streams | None:
         """Return the sizes of Δ of all arrays that go from layer to layer; None of one each."""

@@ -29,13 +29,12 @@ from ...pytorch.recurrent import RecurrentSteps
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.anatomy import Anatomy
 from ..formats.entries import LONGEST, Entries, FlowEntries, entries_of
-from ..record.example_spread import log_spread_by_position
+from ..record.example_spread import positions_of
 from ..record.flow import Flow, Parameters, Recurrences, Units
 from ..record.given import Given
 from ..record.heads import RecognisedRecord, fields_of, unread_notes
 from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, assemble, smallest_of
 from ..record.loss import OfLoss
-from ..record.positions import Positions, count_of
 from ..record.state_record import rows_of_state, state_record
 from .parameter_sizes import are_tied
 
@@ -45,10 +44,9 @@ T = TypeVar("T")
 
 
 class TorchStateRecord(NamedTuple):
-    """The record of a state, with its spread by position and its entries; None without."""
+    """The record of a state, with its entries if asked for."""
 
     state: StateRecord
-    spread: Float[Numbers, " t"] | None
     entries: Entries | None
 
 
@@ -91,7 +89,7 @@ def _flow_of(measured: MeasuredModule, handed: Mapping[str, Any], counts_entries
         if counts_entries
         else None,
         unmeasured=found.unmeasured,
-        positions=_positions(found, values, records, dtype),
+        positions=tuple(map(positions_of, values)),
         time=_recurrences(measured.steps, dtype),
         given=Given.of(handed, of_loss, np),
         coverage=measured.coverage,
@@ -194,28 +192,6 @@ def _flow_entries(
     every = [stacked(dtype, several) if several else None for several in of_all]
     delta, states, tensors = jax.device_put(every)
     return FlowEntries(delta, states, None, tensors)
-
-
-def _positions(
-    found: Agreed,
-    values: Sequence[Sequence[np.ndarray]],
-    records: Sequence[TorchStateRecord],
-    dtype: jnp.dtype,
-) -> Positions | None:
-    """Return Δ and the spread at each position of the states that have some; None without any."""
-    counts = tuple(map(count_of, values))
-    if not any(counts):
-        return None
-    log_delta = [
-        np.full(count, np.nan if i < found.unmeasured else -np.inf)
-        if noted is None or i < found.unmeasured
-        else noted.positions
-        for i, (count, noted) in enumerate(zip(counts, found.noted, strict=True))
-        if count
-    ]
-    log_spread = [record.spread for record in records if record.spread is not None]
-    of_all = [jax.device_put(np.concatenate(v).astype(dtype)) for v in (log_delta, log_spread)]
-    return Positions(of_all[0], of_all[1], counts)
 
 
 def floats_of(given: Any) -> Any:
@@ -333,14 +309,9 @@ def look_for(counts_entries: bool) -> Callable[[list[CutState]], Look]:
             values = [_channels_last(numbers_of(v), states[at - 1]) for v in parts]
             return _entries(values, exponent)
 
-        return Look(tuple(map(_has_positions, states)), entries if counts_entries else None)
+        return Look((False,) * len(states), entries if counts_entries else None)
 
     return of_states
-
-
-def _has_positions(state: CutState) -> bool:
-    """Tell whether positions of a state are recorded, by the shapes of its parts."""
-    return bool(count_of([_channels_last(np.empty(v.shape), state) for v in state.parts]))
 
 
 def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
@@ -380,12 +351,11 @@ def _records_of(
     """Return the records of states of one shape, one after the other."""
 
     def record(parts: list[Array]) -> TorchStateRecord:
-        spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
         entries = None
         if counts_entries:
             by_part = entries_of(rows_of_state(parts, dtype))
             entries = Entries.together([by_part.at(i) for i in range(len(parts))])
-        return TorchStateRecord(state_record(parts, dtype, True), spread, entries)
+        return TorchStateRecord(state_record(parts, dtype, True), entries)
 
     records: TorchStateRecord = _mapped(record, values)
     return records

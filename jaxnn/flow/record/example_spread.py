@@ -6,13 +6,15 @@ A network that makes its examples alike cannot tell them apart, whatever its gra
 keeps a spread at some eps of the dtype: below that it says nothing.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ...arrays.loops import barrier, loop, product
+from ...arrays.loops import loop, product
 from ...arrays.rows import (
     ScaledRows,
     aligned,
@@ -21,7 +23,6 @@ from ...arrays.rows import (
 )
 from ...arrays.spread import as_rows, beside, first_rows, spec_of
 from ..formats.ranges import NOISE
-from .positions import has_positions
 
 RANK_OF = 64  # examples, at most, whose effective rank is taken
 STRIP = 2**18  # numbers of a row that are multiplied at a time
@@ -84,30 +85,25 @@ def _gram(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
     return loop(0, strips, add, product(last, last.T))
 
 
+def positions_of(arrays: Sequence[Any]) -> int:
+    """Return the number of positions of a state (B, …, channels) of one array; 0 without any."""
+    if len(arrays) != 1 or arrays[0].ndim < 3:
+        return 0
+    count = prod(arrays[0].shape[1:-1])
+    return count if count > 1 else 0
+
+
 def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:
     """Return ln of the spread between the positions of an example; the last axis is no position."""
-    if not has_positions(states):
+    if not positions_of(states):
         return jnp.full_like(mean_square, jnp.nan)
     positions = tuple(range(1, states[0].ndim - 1))
     return jnp.log(_spread(states[0], positions, mean_square)[1])
 
 
-def log_spread_by_position(state: Array, dtype: jnp.dtype) -> Float[Array, " t"]:
-    """Return log_spread of each position of a state, (B, …, channels); nan of a single example."""
-    values = at_least_float32(state).astype(dtype)
-    over = (0, values.ndim - 1)
-    largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
-    values = barrier(values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
-    spread = _spread(values, 0, jnp.mean(jnp.square(values), axis=over), over)[1].ravel()
-    return jnp.log(spread) if len(values) > 1 else jnp.full_like(spread, jnp.nan)
-
-
 def _spread(
-    values: Array,
-    axis: int | tuple[int, ...],
-    mean_square: Float[Array, "*t"],
-    over: tuple[int, ...] | None = None,
+    values: Array, axis: int | tuple[int, ...], mean_square: Float[Array, ""]
 ) -> tuple[Array, Array]:
     """Return the deviation of values from their mean along an axis, and its relative size."""
     deviation = values - jnp.mean(values, axis=axis, keepdims=True)
-    return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation), axis=over) / mean_square)
+    return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation)) / mean_square)

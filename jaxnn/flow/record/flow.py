@@ -23,7 +23,6 @@ from ..formats.entries import FlowEntries
 from ..view.table import InWords
 from .given import Given
 from .heads import AttentionHeads, Routers
-from .positions import Positions
 
 
 class FlowOptions(NamedTuple):
@@ -181,8 +180,8 @@ class Flow(InWords):
     streams: of a function that is cut where several arrays are alive; None for others.
     entries: histograms of the exponents of all entries, of Δ, of states, of parameters and of their
         Δ, from which `flow.formats()` has what number formats keep. None unless asked for.
-    positions: Δ, and what differs between examples, at each position (token, pixel) of states that
-        have some; None without any, and with examples=False.
+    positions: of each layer the positions (tokens, pixels) of its state (B, …, channels), 0 without
+        any; empty of a Network. Static.
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
@@ -237,7 +236,6 @@ class Flow(InWords):
     log_branch: Float[Array, "*v L"] | None = None
     entries: FlowEntries | None = None
     streams: Streams | None = None
-    positions: Positions | None = None
     attention: AttentionHeads | None = None
     routers: Routers | None = None
     given: Given | None = None
@@ -245,6 +243,7 @@ class Flow(InWords):
     units: Units | None = None
     theory: "Flow | None" = None
     errors: "Flow | None" = None
+    positions: tuple[int, ...] = field(default=(), metadata={"static": True})
     net: Network | None = field(default=None, metadata={"static": True})
     closed: Closed | None = field(default=None, metadata={"static": True})
     replicas: int = field(default=0, metadata={"static": True})

@@ -27,13 +27,8 @@ from ...arrays.rows import (
 )
 from ...network.params import is_run
 from ..formats.entries import FlowEntries
-from .example_spread import (
-    Spread,
-    log_spread_by_position,
-    spread_of,
-)
+from .example_spread import Spread, spread_of
 from .flow import Flow, Parameters, Units
-from .positions import log_delta_by_position
 
 T = TypeVar("T")
 
@@ -207,18 +202,6 @@ class StateRecord(NamedTuple):
         log = log_of(mean, 2 * common)
         log = jnp.where(jnp.isnan(log), jnp.inf, log)
         return StateSizes(value_of(mean, 2 * common), log, self.spread)
-
-
-class PositionRecord(NamedTuple):
-    """Numbers of the positions of one state, as in `Positions`."""
-
-    log_delta: Float[Array, "*k t"]
-    log_spread: Float[Array, "*k t"]
-
-    @classmethod
-    def of(cls, state: Array, delta: ScaledRows, dtype: jnp.dtype) -> "PositionRecord":
-        """Return those of a state (B, …, channels) and of its Δ."""
-        return cls(log_delta_by_position(delta, dtype), log_spread_by_position(state, dtype))
 
 
 def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:

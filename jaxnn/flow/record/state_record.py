@@ -1,6 +1,6 @@
 """Records of the states of a chain, one by one on the way down, or of small ones together.
 
-    on the way    a state, and Δ of it    ->  its record, or both as they are
+    on the way    a state                 ->  its record, or itself as it is
     after it      those that were left    ->  one array with zeros behind each  ->  their records
 
 A program for each state would take long to compile; small ones are compiled once for all layers.
@@ -18,11 +18,10 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.loops import barrier
 from ...arrays.rows import ScaledRows, as_one_row, as_reals, at_least_float32, floats, renormalised
-from ...chain.state import streams, with_main_first
-from .example_spread import log_spread_within, rows_of
+from ...chain.state import main_of, streams, with_main_first
+from .example_spread import log_spread_within, positions_of, rows_of
 from .flow import FlowOptions
-from .layer_record import PositionRecord, StateRecord
-from .positions import count_of, has_positions, main_of
+from .layer_record import StateRecord
 
 FEW = 2**16  # numbers of a small state
 SEVERAL = 4  # small states for which it pays to compile them together
@@ -30,17 +29,9 @@ MOST = 2**20  # numbers of all of them, with the zeros behind each: they are cop
 
 
 class Small(NamedTuple):
-    """A small state that is recorded after the walk, and Δ of its main array."""
+    """A small state that is recorded after the walk."""
 
     state: Any
-    delta: ScaledRows
-
-
-class PositionedState(NamedTuple):
-    """The record of a state, and of its positions if it has some that are recorded."""
-
-    state: StateRecord
-    positions: tuple[PositionRecord, ...]
 
 
 def are_together(states: Sequence[Any], options: FlowOptions) -> bool:
@@ -61,21 +52,16 @@ def _numbers(state: PyTree) -> int:
     return sum(int(v.size) for v in floats(streams(state)))
 
 
-def record_of(
-    state: PyTree, delta: ScaledRows, dtype: jnp.dtype, options: FlowOptions
-) -> PositionedState:
-    """Return the record of one state, given Δ of its main array."""
-    positions: tuple[PositionRecord, ...] = ()
-    if options.examples and not options.replicas and count_of(state):
-        positions = (PositionRecord.of(main_of(state)[0], delta, dtype),)
+def record_of(state: PyTree, dtype: jnp.dtype, options: FlowOptions) -> StateRecord:
+    """Return the record of one state."""
     out, examples = floats(streams(state)), options.examples
     if options.replicas:  # are as many more units
         out = [_with_units(v) for v in out]
     if not (examples and with_main_first(state)):
-        return PositionedState(state_record(out, dtype, examples), positions)
+        return state_record(out, dtype, examples)
     of_main = state_record(main_of(state), dtype, examples)
     of_all = state_record(out, dtype, examples=False)
-    return PositionedState(of_all._replace(spread=of_main.spread), positions)
+    return of_all._replace(spread=of_main.spread)
 
 
 def _with_units(v: Array) -> Array:
@@ -105,25 +91,16 @@ def _eps(out: list[Array]) -> float:
 # Small ones
 
 
-def records_of_small(
-    small: Sequence[Small], dtype: jnp.dtype, examples: bool
-) -> list[PositionedState]:
+def records_of_small(small: Sequence[Small], dtype: jnp.dtype, examples: bool) -> list[StateRecord]:
     """Return the records of small states."""
     of_all = _records([floats(streams(state.state)) for state in small], dtype, examples)
     if not examples:
-        return [PositionedState(record, ()) for record in of_all]
+        return of_all
     several = [i for i, state in enumerate(small) if with_main_first(state.state)]
     of_main = _records([main_of(small[i].state) for i in several], dtype, examples)
     for i, record in zip(several, of_main, strict=True):
         of_all[i] = of_all[i]._replace(spread=record.spread)
-    with_positions = [i for i, state in enumerate(small) if count_of(state.state)]
-    positions: dict[int, tuple[PositionRecord, ...]] = {
-        i: (record,)
-        for i, record in zip(
-            with_positions, _positions([small[i] for i in with_positions], dtype), strict=True
-        )
-    }
-    return [PositionedState(record, positions.get(i, ())) for i, record in enumerate(of_all)]
+    return of_all
 
 
 def _records(states: list[list[Array]], dtype: jnp.dtype, examples: bool) -> list[StateRecord]:
@@ -153,7 +130,7 @@ def _within(states: list[list[Array]], scaled: ScaledRows, square: Array) -> Arr
     logs = [jnp.full((), jnp.nan, square.dtype)] * len(states)
     alike: dict[tuple[int, ...], list[int]] = {}
     for i, out in enumerate(states):
-        if has_positions(out):
+        if positions_of(out):
             alike.setdefault(out[0].shape[1:], []).append(i)
     for shape, numbers in alike.items():
         at = np.array(numbers)
@@ -164,28 +141,6 @@ def _within(states: list[list[Array]], scaled: ScaledRows, square: Array) -> Arr
         for place, i in enumerate(numbers):
             logs[i] = log_spread[place]
     return jnp.stack(logs)
-
-
-def _positions(small: Sequence[Small], dtype: jnp.dtype) -> list[PositionRecord]:
-    """Return the records of positions, of those together for which that takes few zeros."""
-    mains = [main_of(state.state)[0] for state in small]
-    shapes = [(len(v), prod(v.shape[1:-1]), v.shape[-1]) for v in mains]
-    if not small or len(small) * prod(map(max, zip(*shapes, strict=True))) > MOST:
-        pairs = zip(mains, small, strict=True)
-        return [PositionRecord.of(main, state.delta, dtype) for main, state in pairs]
-    states, deltas = (
-        _padded(
-            [at_least_float32(v).astype(dtype).reshape(s) for v, s in zip(vs, shapes, strict=True)]
-        )
-        for vs in (mains, [state.delta.m for state in small])
-    )
-    exponents = jnp.stack([state.delta.e for state in small])
-    record = jax.vmap(lambda v, m, e: PositionRecord.of(v, ScaledRows(m, e), dtype))(
-        states, deltas, exponents
-    )
-    return [
-        jax.tree.map(lambda v, i=i, t=t: v[i, :t], record) for i, (_, t, _) in enumerate(shapes)
-    ]
 
 
 def _padded(arrays: Sequence[Array]) -> Array:

@@ -311,8 +311,8 @@ class Judged:
         spread = np.asarray(self.flow.log_spread_within, np.float64)
         known = np.flatnonzero(~np.isnan(spread))
         # Inside of attention heads count as positions too, and are not equal where all tokens are.
-        if self.flow.positions is not None and len(known):
-            counts = np.array(self.flow.positions.counts)[known]
+        if self.flow.positions and len(known):
+            counts = np.array(self.flow.positions)[known]
             known = known[counts == counts[-1]]
         return known + 1, spread[known]
 
@@ -327,10 +327,10 @@ class Judged:
     @property
     def equal_queries(self) -> list[str]:
         """The arrays with an equal row for each position, where these are equal first, or below."""
-        layer, positions = self.equal_positions, self.flow.positions
-        if layer is None or positions is None:
+        layer = self.equal_positions
+        if layer is None or not self.flow.positions:
             return []
-        flat, count = {*map(clean, self.parameters.flat)}, positions.counts[layer - 1]
+        flat, count = {*map(clean, self.parameters.flat)}, self.flow.positions[layer - 1]
         there = np.flatnonzero(np.isin(self.arrays.layer, (layer - 1, layer))).tolist()
         paths = [self.arrays.path[i] for i in there if self.arrays.shape[i][-2:-1] == (count,)]
         return [path for path in paths if path in flat]

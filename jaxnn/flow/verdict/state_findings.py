@@ -13,7 +13,6 @@ from .findings import FINDINGS, STATES, few_of
 from .judged import Judged
 from .theory_departure import cause_of_departure, gradient_departure, signal_departure
 
-ALONE = 1e-9  # of a position's Δ, all others have less
 MANY_ZERO = 0.5  # of the entries of a layer
 
 
@@ -203,8 +202,6 @@ def entries(judged: Judged) -> Iterator[Sight]:
     "unread",
     one_of(
         "how",
-        positions="Examples differ in layer {name}, but not at position{places} of {count}, which "
-        "alone {get} a gradient: nothing reads what differs.",
         padding="The output depends only on where {path} has padding, {padding}: it stays the "
         "same if all other numbers are exchanged.",
         tokens="The output does not depend on the numbers in {path}: with other ones it is the "
@@ -212,7 +209,6 @@ def entries(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "how",
-        positions="Read positions that differ, such as the last token, or let attention see them.",
         padding="Invert the mask: some functions take True for what is seen, others for what "
         "is left out.",
         tokens="Check that they lie in the table in which they are looked up, and that what is "
@@ -222,58 +218,12 @@ def entries(judged: Judged) -> Iterator[Sight]:
     unless="signal undefined",
 )
 def unread(judged: Judged) -> Iterator[Sight]:
-    """A difference between examples that is not read.
+    """Inputs that are not read.
 
-    In the highest state with positions, examples are alike at every position that gets a gradient,
-    and differ elsewhere. This happens if tokens see only those before them and the first one is
-    read. `flow.record.positions` has what differs at each position. Or the output stays the same if
-    all integers of the inputs are exchanged for others, but for the padding that fills up rows.
+    The output stays the same if all integers of the inputs are exchanged for others, but for the
+    padding that fills up rows.
     """
     asked = judged.evidence.unread
     if asked is not None:
         how = "tokens" if asked.padding is None else "padding"
         yield Sight(1, asked.path, {"how": how, "padding": asked.padding})
-        return
-    record, streams = judged.flow.positions, judged.flow.streams
-    layer = _with_positions(judged)[-1:]
-    if record is None or not layer or (streams and streams.layers.count(layer[0]) > 1):
-        return  # another array may tell examples apart
-    there = record.of(layer[0])
-    log_delta, log_spread = (np.asarray(v, np.float64) for v in (there.log_delta, there.log_spread))
-    read = np.flatnonzero(log_delta > np.max(log_delta) + np.log(ALONE))
-    apart = log_spread >= judged.log_noise
-    if len(read) and apart.any() and not apart[read].any():
-        s, get = ("s", "get") if len(read) > 1 else ("", "gets")
-        places = f"{s} {few_of(str(i + 1) for i in read)}"
-        values = {"how": "positions", "places": places, "count": len(apart), "get": get}
-        yield Sight(layer[0], values=values)
-
-
-@FINDINGS.rule(
-    "lone position",
-    "Only position {position} of {count} gets a gradient in layer {name}: nothing of the other "
-    "positions reaches the loss. If weights between positions start at zero, measure again "
-    "after one step.",
-    rank=STATES,
-    unless="signal undefined",
-)
-def lone_position(judged: Judged) -> Iterator[Sight]:
-    """A single position that gets a gradient.
-
-    In the lowest state with positions, all others have less than 10⁻⁹ of its Δ: nothing that they
-    hold reaches the loss. `flow.record.positions` has Δ at each position of each layer.
-    """
-    record, layer = judged.flow.positions, _with_positions(judged)[:1]
-    if record is None or not layer or judged.flow.time is not None:
-        return  # the last step of a recurrence knows the others
-    log_delta = np.asarray(record.of(layer[0]).log_delta, np.float64)
-    *_, second, largest = np.sort(log_delta)  # nan comes last
-    if np.isfinite(largest) and second - largest <= np.log(ALONE):
-        position = int(np.argmax(log_delta)) + 1
-        yield Sight(layer[0], values={"position": position, "count": len(log_delta)})
-
-
-def _with_positions(judged: Judged) -> list[int]:
-    """Return the layers whose states have several positions."""
-    positions = judged.flow.positions
-    return [] if positions is None else [i for i, n in enumerate(positions.counts, 1) if n > 1]
