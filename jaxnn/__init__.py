@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .passes.forward import trace as trace
     from .rehearsal.checkup import Checkup as Checkup
     from .rehearsal.checkup import checkup as checkup
-    from .scaling.check import scaling_check as scaling_check
+    from .scaling import scaling_check as scaling_check
     from .sweeps.frame import Sweep as Sweep
     from .sweeps.sweep import sweep as sweep
     from .train.fitting import fit as fit

@@ -93,7 +93,7 @@ SLOW_EXAMPLES = {
     "jaxnn.flow.view.table.InWords.scalars",
     "jaxnn.initializers.looks_linear",
     "jaxnn.rehearsal.checkup.checkup",
-    "jaxnn.scaling.check.scaling_check",
+    "jaxnn.scaling.scaling_check",
     "jaxnn.sweeps.sweep.sweep",
     "jaxnn.theory.meanfield.log_delta_band",
     "jaxnn.theory.twin.wide.wide",

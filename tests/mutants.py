@@ -124,7 +124,7 @@ ROOMS = {
     ),
     "pytorch": Room(("pytorch/*",), ("pytorch", "torch_example_axes"), needs="torch"),
     "train": Room(
-        ("train/*", "scaling/*", "watching/*", "watching/alarms/*", "rehearsal/*"),
+        ("train/*", "scaling.py", "watching/*", "watching/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "watch_records", "scaling", "checkup"),
     ),
     "trials": Room(

@@ -6,7 +6,7 @@ So one program trains both parametrisations, with factors that are integers, whi
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ import optax
 import pytest
 
 import jaxnn
+from jaxnn.scaling import MAXIMAL as WORDS
 from jaxnn.scaling import ScalingCheck
-from jaxnn.scaling.answer import MAXIMAL as WORDS
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
 SGD = optax.sgd(RATE)
@@ -83,33 +83,21 @@ def by_hand(kind, width, seed):
 
 
 def log_rms(values):
-    with np.errstate(divide="ignore"):
-        return [float(np.log(np.mean(v**2))) / 2 for v in values]
+    return [float(np.log(np.mean(v**2))) / 2 for v in values]
 
 
 @pytest.mark.parametrize("kind", [STANDARD, MAXIMAL])
 def test_sizes_and_changes_are_those_of_a_plain_loop(checks, kind):
     check = checks[kind]
-    assert check.log_size.shape == (3, SEEDS, STEPS + 1, 3)
     course = by_hand(kind, 64, 1)
-    for step, (states, weights) in enumerate(course):
-        before = course[max(step - 1, 0)]
-        apart, moved = (
-            [v - u for v, u in zip(now, then, strict=True)]
-            for now, then in zip((states, weights), before, strict=True)
-        )
-        for record, values in (
-            (check.log_size, states),
-            (check.log_change, apart),
-            (check.log_update, moved),
-        ):
-            np.testing.assert_allclose(record[1, 1, step], log_rms(values), rtol=1e-9)
+    np.testing.assert_allclose(check.log_start[1, 1], log_rms(course[0][0]), rtol=1e-9)
+    for record, quantity in ((check.log_change, 0), (check.log_update, 1)):
+        changes = [
+            np.stack([now[quantity][i] - before[quantity][i] for before, now in pairwise(course)])
+            for i in range(3)
+        ]
+        np.testing.assert_allclose(record[1, 1], log_rms(changes), rtol=1e-9)
     assert check.paths == ("['thetas'][0]", "['thetas'][1]", "['thetas'][2]")
-
-
-def _mean(log):
-    """Ln of the root mean square over steps."""
-    return np.log(np.mean(np.exp(2 * log), axis=2)).ravel() / 2
 
 
 def test_exponents_and_words_are_those_of_the_parametrisation(checks):
@@ -124,8 +112,8 @@ def test_exponents_and_words_are_those_of_the_parametrisation(checks):
     assert said.startswith("Growing with width: the change by a step in layer thetas[1] goes")
     assert "the lowest of 2 layers that grow" in said
     assert str(checks[MAXIMAL]).startswith("Steady: no state")
-    row, record = standard[1], checks[STANDARD].log_change[:, :, 1:, 1]
-    x, y = np.log(np.repeat(WIDTHS, SEEDS)), _mean(record)
+    row = standard[1]
+    x, y = np.log(np.repeat(WIDTHS, SEEDS)), checks[STANDARD].log_change[:, :, 1].ravel()
     (slope, _), cov = np.polyfit(x, y, 1, cov="unscaled")
     rest = y - np.polyval(np.polyfit(x, y, 1), x)
     assert row["change"] == pytest.approx(slope)
@@ -139,62 +127,38 @@ def test_the_chart_has_every_layer_at_every_width(checks):
     assert len(drawn) == 2 * 9
     last = {"panel": "change over width", "axis": 256, "layer": 3}
     (value,) = (v["log10"] for v in drawn if last.items() <= v.items())
-    assert value == pytest.approx(_mean(check.log_change[2:, :, 1:, 2]).mean() / np.log(10))
-
-
-class Record(NamedTuple):
-    """Numbers of three widths of a network of one layer, to make a check of."""
-
-    start: tuple[float, float, float]
-    change: tuple[float, float, float]
+    assert value == pytest.approx(check.log_change[2, :, 2].mean() / np.log(10))
 
 
 @pytest.mark.parametrize(
-    ("record", "word", "said"),
+    ("start", "change", "word", "said"),
     [
-        (Record((0, 0, 0), (-2, -2, -2)), "steady", "Steady: "),
-        (Record((0, 0.5, 1), (-2, -2, -2)), "growing", "before the first step"),
-        (Record((0, 0, 0), (0, -0.5, -1)), "falling", "Falling with width: "),
-        (Record((0, 0, 0), (0, 1, 0)), "unclear", "+0.00 ± 0.58 in layer w"),
-        (Record((0, 0, np.nan), (0, 0, np.nan)), "growing", "at 4 numbers leave the range"),
-        (Record((0, np.inf, 0), (0, 0, 0)), "unclear", "not known"),
-        (Record((0, 0, 0), (-np.inf,) * 3), "unclear", "the steps change nothing"),
-        (Record((0, 0, 0), (-np.inf, 0, 0)), "unclear", "not known in layer w"),
+        ((0, 0, 0), (-2, -2, -2), "steady", "Steady: "),
+        ((0, 0.5, 1), (-2, -2, -2), "growing", "before the first step. Multiply its weights by"),
+        ((0, 0, 0), (0, -0.5, -1), "falling", "Falling with width: "),
+        ((0, 0, 0), (0, 1, 0), "unclear", "+0.00 ± 0.58. Try more widths"),
+        ((0, 0, 0), (0, 0.4, 1), "unclear", "+0.50 ± 0.06"),  # by t with one degree of freedom
+        ((0, 0, np.nan), (0, 0, np.nan), "unclear", "at width 4 numbers are nan or inf"),
+        ((0, np.inf, 0), (0, 0, 0), "unclear", "at width 2 numbers are nan or inf"),
+        ((0, 0, 0), (-np.inf,) * 3, "unclear", "the steps change nothing"),
+        ((0, 0, 0), (-np.inf, 0, 0), "unclear", "layer w goes as width to the power of not known"),
     ],
 )
-def test_words_of_what_can_come(record, word, said):
-    log = np.log(2) * np.array(record)[:, :, None, None]  # of widths that double
-    size = np.stack([log[0], log[0]], axis=2).reshape(3, 1, 2, 1)
-    change = np.stack([np.full((3, 1, 1), -np.inf), log[1]], axis=2).reshape(3, 1, 2, 1)
-    update, branch = np.zeros((3, 1, 2, 0)), np.full((3, 1), np.nan)
-    check = ScalingCheck(
-        "width", (1, 2, 4), ("w",), (), (), "float32", size, change, update, branch
-    )
+def test_words_of_what_can_come(start, change, word, said):
+    start, change = (np.log(2) * np.reshape(v, (3, 1, 1)) for v in (start, change))
+    nothing = np.zeros((3, 1, 1)), np.full((3, 1), np.nan)
+    check = ScalingCheck("width", (1, 2, 4), ("w",), ("a",), (True,), start, change, *nothing)
     assert check.word == word
     assert said in str(check)
+    alike = replace(check, resized=(False,))
+    assert (alike.word, "let build use the width" in str(alike)) == ("unclear", True)
 
 
-def test_a_network_that_ignores_width_or_seed_is_no_sign_of_a_parametrisation():
-    state = 1e-3 * np.random.default_rng(0).normal(size=(3, 2, 2, 1))
-    same, wide = ((3, 3),) * 3, ((1, 1), (2, 2), (4, 4))
-    one, two = (
-        ScalingCheck(
-            "width", (1, 2, 4), ("w",), ("a",), (shapes,), "float64",
-            *(state, state - 2, state), np.full((3, 2), np.nan),
+def test_a_build_that_takes_no_seed_is_refused():
+    with pytest.raises(ValueError, match="expected another network for each seed"):
+        jaxnn.scaling_check(
+            lambda width, seed: build(STANDARD, width, 0), XS, YS, widths=(1, 2, 3), loss=square
         )
-        for shapes in (same, wide)
-    )  # fmt: skip
-    assert one.word == "unclear"
-    assert one.sentences == (
-        "Unclear: the arrays have one shape at all widths, from 1 to 4; let build use the width.",
-    )
-    assert two.word == "steady"
-    own = np.repeat(two.log_size[:, :1], 2, axis=1)
-    assert "All seeds give the same network" in replace(two, log_size=own).sentences[-1]
-    assert "seed" not in str(two.sentences)
-    fields = ("log_size", "log_change", "log_update", "log_branch")
-    of_one_seed = replace(two, **{name: getattr(two, name)[:, :1] for name in fields})
-    assert "seed" not in str(of_one_seed.sentences)
 
 
 def of_two(made, **_):
@@ -219,7 +183,7 @@ def of_two(made, **_):
          {"build": lambda width, seed: (
              (network, {"thetas": [np.eye(4)] * (1 + width), "powers": np.arange(1 + width)}), SGD
          ), "widths": (1, 2, 3)}),
-        (ValueError, r"^build: expected arrays of the same shapes for every seed, .* size 1 ",
+        (ValueError, r"^build: expected arrays of the same shapes for every seed of a size, got",
          {"build": lambda width, seed: (
              (network, {"thetas": [np.ones((4, 1 + seed)), np.ones((1 + seed, 2))],
                         "powers": np.zeros(2, int)}), SGD
@@ -227,8 +191,11 @@ def of_two(made, **_):
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence(error, said, change, monkeypatch):
-    course = (*(np.zeros((3, 3)),) * 3, np.zeros(3))
-    monkeypatch.setattr("jaxnn.scaling.check._course", lambda *_: course)
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(
+        "jaxnn.scaling._course",
+        lambda *_: (rng.normal(size=3), *rng.normal(size=(2, 4, 3)), np.zeros(())),
+    )
     given = {"build": partial(build, STANDARD), "widths": WIDTHS, "xs": XS, "ys": YS}
     with pytest.raises(error, match=said):
         jaxnn.scaling_check(**(given | {"loss": square} | change))
